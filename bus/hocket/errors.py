@@ -1,0 +1,171 @@
+"""Every error of the runtime, below the root that the contracts share.
+
+HocketError
+├── ContractError …             see hocket_schemas.errors
+├── LogError                    the log refused or could not answer
+│   ├── Conflict                something expected of the log is not so; nothing was stored
+│   ├── OutcomeUnknown          no answer came: it may be stored or not
+│   ├── Unavailable             the log cannot be reached; nothing was stored
+│   ├── StorageFull             the log has no room; nothing was stored
+│   ├── AppendTooLarge          the append exceeds what the log takes; nothing was stored
+│   ├── PermissionDenied        the credentials do not allow this subject
+│   ├── ConsumerLost            deliveries stopped or have a gap: read again from the cursor
+│   ├── TopologyMismatch        a stream exists with a configuration that breaks a promise
+│   └── ServerTooOld            the server lacks what the append protocol needs
+├── Fenced                      another worker owns this agent and shard now
+├── UsageError                  the program asks for something that cannot be
+│   ├── ManifestMismatch        agent.toml and the code disagree
+│   ├── UndeclaredEvent         a handler emits what its manifest does not name
+│   ├── ForeignShard            an emit to a key that lives on another shard
+│   └── BadKey                  a key that no subject can carry
+├── HandlingFailed              why an event was dead-lettered
+│   ├── AttemptsExhausted       every attempt failed
+│   ├── HandlerTimeout          an attempt took too long
+│   ├── LoopDetected            the chain of causes is longer than the hop limit
+│   └── BadReturn               a handler returned what is no event
+└── NotFound                    the event, key or saga asked for is not in the log
+"""
+
+from hocket_schemas.errors import ContractError, HocketError, MalformedEvent
+
+
+class LogError(HocketError):
+    """The log refused or could not answer."""
+
+
+class Conflict(LogError):
+    """Something expected of the log is not so; nothing of the append was stored.
+
+    The server does not say which expectation failed. Read the records and decide anew.
+    """
+
+
+class OutcomeUnknown(LogError):
+    """No answer came within the deadline: the append may be stored, may be stored later, or never.
+
+    Never send it again blindly; recovery claims a new token first, which decides the old append's fate.
+    """
+
+
+class Unavailable(LogError):
+    """The log cannot be reached or has no leader; nothing was stored. Try again when it is back."""
+
+
+class StorageFull(LogError):
+    """The log has no room; nothing was stored.
+
+    Raise `max_bytes`, shorten a retention, or free the disk; then go on: nothing acknowledged is lost.
+    """
+
+
+class AppendTooLarge(LogError):
+    """The append exceeds what the log takes (1000 messages, or the server's payload limit)."""
+
+
+class PermissionDenied(LogError):
+    """The credentials do not allow this subject."""
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"not allowed: {subject}")
+        self.subject = subject
+
+
+class ConsumerLost(LogError):
+    """Deliveries stopped, came out of order or have a gap: read again from the cursor."""
+
+
+class TopologyMismatch(LogError):
+    """A stream exists with a configuration that breaks a promise, and cannot be changed in place.
+
+    The message lists each difference. `hocket doctor` shows the same.
+    """
+
+
+class ServerTooOld(LogError):
+    """The server lacks what the append protocol needs. Run nats-server 2.15.1 or newer."""
+
+
+class Fenced(HocketError):
+    """Another worker owns this agent and shard now; what this one had in hand is void."""
+
+
+class UsageError(HocketError):
+    """The program asks for something that cannot be; mend the program."""
+
+
+class ManifestMismatch(UsageError):
+    """The manifest and the code disagree.
+
+    Either declare the event in `agent.toml` or remove the handler.
+    """
+
+
+class UndeclaredEvent(UsageError):
+    """A handler emits an event that its agent does not declare.
+
+    Name the type in the handler's return annotation or in `on(…, emits=[…])`, and in `agent.toml`.
+    """
+
+
+class ForeignShard(UsageError):
+    """An emitted event must stay on the shard of its cause, for the commit to be atomic.
+
+    Keep the cause's key, or choose keys that share its shard.
+    """
+
+
+class BadKey(UsageError):
+    """A key that no subject can carry: empty, or longer than the limit once escaped."""
+
+
+class HandlingFailed(HocketError):
+    """Why an event was dead-lettered."""
+
+
+class AttemptsExhausted(HandlingFailed):
+    """Every attempt that the retry policy allows has failed."""
+
+
+class HandlerTimeout(HandlingFailed):
+    """An attempt took longer than the handler's timeout."""
+
+
+class LoopDetected(HandlingFailed):
+    """The chain of causes is longer than the hop limit: agents are answering each other for ever."""
+
+
+class BadReturn(HandlingFailed):
+    """A handler returned something that is no event, no list of events and not None."""
+
+
+class NotFound(HocketError):
+    """The event, key or saga asked for is not in the log (or has aged out)."""
+
+
+__all__ = [
+    "AppendTooLarge",
+    "AttemptsExhausted",
+    "BadKey",
+    "BadReturn",
+    "Conflict",
+    "ConsumerLost",
+    "ContractError",
+    "Fenced",
+    "ForeignShard",
+    "HandlerTimeout",
+    "HandlingFailed",
+    "HocketError",
+    "LogError",
+    "LoopDetected",
+    "MalformedEvent",
+    "ManifestMismatch",
+    "NotFound",
+    "OutcomeUnknown",
+    "PermissionDenied",
+    "ServerTooOld",
+    "StorageFull",
+    "TopologyMismatch",
+    "Unavailable",
+    "UndeclaredEvent",
+    "UsageError",
+]

@@ -1,0 +1,125 @@
+"""The one seam to NATS: what the engine needs of a log, and what it may not rely on.
+
+A log is one JetStream stream, one shard of a domain. `log/jetstream.py` is the real one, `log/memory.py`
+its twin; the contract suite in tests/contract holds both to this file.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import NewType, Protocol
+
+Seq = NewType("Seq", int)
+"""A position in the log: 1 for the first message ever stored, no two alike, 0 for "none"."""
+
+APPEND_MESSAGES_MAX = 1000
+"""The server's limit of messages in one atomic batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """A condition on the log at the moment of the append: the newest message under `subject` is `seq`."""
+
+    subject: str
+    """May hold wildcards: then the newest message of all that match counts."""
+
+    seq: int
+    """0: no message is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One message to store."""
+
+    subject: str
+    data: bytes
+    expect: Expect | None = None
+    ttl: timedelta | None = None
+    """When the log may forget it, counted from the append; whole seconds, at least one. None: never."""
+
+    headers: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One stored message as read back."""
+
+    subject: str
+    seq: Seq
+    data: bytes
+    time_ns: int = 0
+    """When the server stored it, in nanoseconds since the Unix epoch."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    pending: int = 0
+    """How many more matched the reader's filters when this one was sent; a hint, for showing lag."""
+
+
+class Consumption(Protocol):
+    """A running durable consumer: deliveries in log order, each once, from where it was started.
+
+    Not promised: that it survives anything. At the first doubt (a gap, a redelivery, silence, deletion)
+    `take` raises ConsumerLost, and the owner starts again from its cursor.
+    """
+
+    async def take(self, most: int) -> Sequence[Message]:
+        """Wait for deliveries; return between 1 and `most` of them, in log order. Raises ConsumerLost."""
+        ...
+
+    async def ack(self, floor: Seq) -> None:
+        """Tell the server that everything up to `floor` is finished. A hint, for showing lag: never waits."""
+        ...
+
+
+class Log(Protocol):
+    """One shard's log. All methods may be called concurrently; all raise Unavailable when it is away."""
+
+    domain: str
+    shard: int
+
+    async def append(self, writes: Sequence[Write], *, timeout_s: float = 5.0) -> Seq:
+        """Store all writes, next to each other and in order, or none; return the last one's sequence.
+
+        Expectations are judged against the log as it was before the append, under one lock. Write i of n
+        then has the sequence `last - n + 1 + i`. A single write is a plain publish.
+
+        Raises Conflict, StorageFull, AppendTooLarge, PermissionDenied, Unavailable (nothing stored) or
+        OutcomeUnknown (no answer within `timeout_s`).
+        """
+        ...
+
+    async def last(self, subject: str) -> Message | None:
+        """Read the newest message under `subject` (no wildcards) from the leader, never a stale replica."""
+        ...
+
+    def scan(self, filters: Sequence[str], *, start: int = 1, follow: bool = False) -> AsyncIterator[Message]:
+        """Yield what is stored under the filters, in log order, from sequence `start` on.
+
+        Ends with the last message that was in the log when the scan began; with `follow` it never ends.
+        Gaps are healed by reading again from the last message seen. Filters must not overlap. Close the
+        iterator (`contextlib.aclosing`) when leaving early.
+        """
+        ...
+
+    def consume(
+        self, name: str, filters: Sequence[str], *, start: int
+    ) -> AbstractAsyncContextManager[Consumption]:
+        """Create or update the durable consumer `name`, reset it to `start`, and deliver.
+
+        One reader at a time: a second one with the same name takes deliveries from the first, which sees
+        a gap and stops with ConsumerLost. Ownership is the engine's business, not the consumer's.
+        """
+        ...
+
+    async def end(self) -> Seq:
+        """Return the sequence of the newest message in the log, 0 when it is empty. From the leader."""
+        ...
+
+    async def tell(self, subject: str, data: bytes) -> None:
+        """Send to whoever listens now. Not stored, at most once, no error when nobody does."""
+        ...
+
+    def listen(self, subject: str) -> AbstractAsyncContextManager[AsyncIterator[Message]]:
+        """Hear what is told on `subject` (wildcards allowed) from the moment of entry on."""
+        ...

@@ -1,0 +1,85 @@
+"""How often to try, how long to wait, and what the engine's limits are: values, and arithmetic on them."""
+
+import random
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often to try, and how long to wait in between."""
+
+    attempts_max: int = 5
+    """Counts the first attempt; after the last one the event is dead-lettered."""
+
+    first_s: float = 0.2
+    """The wait after the first failure, in seconds."""
+
+    factor: float = 3.0
+    """Each wait is this many times the one before."""
+
+    longest_s: float = 60.0
+    """No wait is longer, in seconds."""
+
+    jitter: float = 0.2
+    """Each wait is stretched by a random share of itself up to this, so that failures do not march in step."""
+
+    never: tuple[type[Exception], ...] = field(default=())
+    """Errors that no second attempt can mend: dead-lettered at once."""
+
+    def wait_s(self, attempts: int, error: Exception, rng: random.Random) -> float | None:
+        """How long to wait after `attempts` failures, the last being `error`; None: give up.
+
+        An error may carry `retry_after_s` (an API's Retry-After): then the wait is at least that.
+        """
+        if attempts >= self.attempts_max or isinstance(error, self.never):
+            return None
+        wait_s = min(self.longest_s, self.first_s * self.factor ** (attempts - 1))
+        return max(wait_s * (1 + rng.random() * self.jitter), getattr(error, "retry_after_s", 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The engine's bounds; the defaults suit an agent that calls models and one that routes events."""
+
+    silence_s: float = 5.0
+    """An owner that is not heard for so long is replaced."""
+
+    silence_at_start_s: float = 1.5
+    """The same for an instance that has just started and never heard one."""
+
+    heartbeat_s: float = 1.0
+    """How often an instance says that it lives."""
+
+    slow_s: float = 2.0
+    """A handling that takes longer gets a run head and leaves the cursor's window."""
+
+    window: int = 2000
+    """Most events taken from the log and not yet finished, per agent and shard."""
+
+    concurrency: int = 256
+    """Most handlers running at once, per agent and shard."""
+
+    actors_cached: int = 10_000
+    """Most actor states kept in memory, per agent and shard."""
+
+    cursor_lag_s: float = 0.05
+    """The longest that a finished event waits for a cursor that says so."""
+
+    append_s: float = 5.0
+    """The deadline of one append; after it the outcome is unknown and recovery decides."""
+
+    drain_s: float = 10.0
+    """How long a stopping worker lets running handlers finish."""
+
+    hops_max: int = 32
+    """Longest chain of causes; the event after it is dead-lettered as a loop."""
+
+    event_bytes_max: int = 1_000_000
+    """Largest encoded event, kept below the server's payload limit of 1 MiB."""
+
+    state_bytes_max: int = 1_000_000
+    """Largest encoded actor state."""
+
+    dead_kept: timedelta = timedelta(days=90)
+    """How long a dead letter stays in the log."""

@@ -1,0 +1,187 @@
+"""The names of everything in the log, built and read back in one place. docs/wire.md is the table."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+
+from hocket.errors import BadKey, NotFound
+
+TOKEN_LENGTH_MAX = 200
+"""Longest token after escaping, in characters: a subject has to fit the protocol line."""
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
+_ESCAPED = re.compile(r"((?:=[0-9A-F]{2})+)")
+
+
+@lru_cache(maxsize=8192)
+def token(text: str) -> str:
+    """Escape `text` so that it is one subject token: each byte outside `[A-Za-z0-9_-]` becomes `=XX`.
+
+    Raises BadKey when it is empty or too long.
+    """
+    if not text:
+        raise BadKey("a key, an id or a name is empty")
+    if _UNSAFE.search(text):
+        try:
+            raw = text.encode()
+        except UnicodeEncodeError:
+            raise BadKey(f"{text!r} holds a lone surrogate") from None
+        text = "".join(chr(b) if (chr(b).isalnum() and b < 128) or b in b"_-" else f"={b:02X}" for b in raw)
+    if len(text) > TOKEN_LENGTH_MAX:
+        raise BadKey(f"{text[:40]}… is {len(text)} characters as a token, the limit is {TOKEN_LENGTH_MAX}")
+    return text
+
+
+def untoken(escaped: str) -> str:
+    """Undo `token`. Text that is no valid escape is returned as far as it can be read."""
+    if "=" not in escaped:
+        return escaped
+    return _ESCAPED.sub(lambda m: bytes.fromhex(m[1].replace("=", "")).decode(errors="replace"), escaped)
+
+
+def type_tokens(event_type: str) -> str:
+    """An event type as subject tokens: its dots stay, each part is escaped."""
+    return ".".join(token(part) for part in event_type.split("."))
+
+
+def shard_of(key: str, shards: int) -> int:
+    """The shard that a key lives on; the same in every language: BLAKE2b-64 of UTF-8, big endian, modulo."""
+    if shards == 1:
+        return 0
+    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") % shards
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What the subject of an event or command says."""
+
+    kind: str
+    """`evt` or `cmd`."""
+
+    key: str
+    agent: str
+    """Of an event: who published it. Of a command: whom it is for."""
+
+    cause: str
+    i: int
+    type: str
+
+    @property
+    def id(self) -> str:
+        """The CloudEvents id."""
+        return f"{self.cause}.{self.i}"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Builds the subjects of one shard of one domain."""
+
+    domain: str
+    shard: int
+
+    @property
+    def root(self) -> str:
+        """The first two tokens."""
+        return f"{self.domain}.{self.shard}"
+
+    @property
+    def everything(self) -> str:
+        """What the shard's stream listens to."""
+        return f"{self.root}.>"
+
+    def event(self, key: str, agent: str, cause: str, i: int, event_type: str) -> str:
+        """An event's own subject."""
+        return f"{self.root}.evt.{token(key)}.{token(agent)}.{token(cause)}.{i}.{type_tokens(event_type)}"
+
+    def command(self, agent: str, key: str, cause: str, i: int, event_type: str) -> str:
+        """The subject of an event addressed to one agent."""
+        return f"{self.root}.cmd.{token(agent)}.{token(key)}.{token(cause)}.{i}.{type_tokens(event_type)}"
+
+    def emitted(self, key: str, agent: str, cause: str) -> str:
+        """Everything that one handling emitted on its own key."""
+        return f"{self.root}.evt.{token(key)}.{token(agent)}.{token(cause)}.>"
+
+    def events_of_type(self, event_type: str) -> str:
+        """Every event of a type."""
+        return f"{self.root}.evt.*.*.*.*.{type_tokens(event_type)}"
+
+    def events_of_key(self, key: str, event_type: str | None = None) -> str:
+        """Every event of a key, or those of one type."""
+        return f"{self.root}.evt.{token(key)}.*.*.*.{type_tokens(event_type) if event_type else '>'}"
+
+    def events_by_id(self, event_id: str) -> str:
+        """The events that carry an id, whoever published them."""
+        cause, dot, i = event_id.rpartition(".")
+        if dot and i.isdigit():
+            return f"{self.root}.evt.*.*.{token(cause)}.{int(i)}.>"
+        return f"{self.root}.evt.*.*.{token(event_id)}.0.>"
+
+    @property
+    def all_events(self) -> str:
+        """Every event of the shard."""
+        return f"{self.root}.evt.>"
+
+    def commands_for(self, agent: str) -> str:
+        """Every command addressed to an agent."""
+        return f"{self.root}.cmd.{token(agent)}.>"
+
+    def owner(self, agent: str) -> str:
+        """The record of the current owner's claim."""
+        return f"{self.root}.own.{token(agent)}"
+
+    def cursor(self, agent: str) -> str:
+        """The record of how far the agent has come."""
+        return f"{self.root}.cur.{token(agent)}"
+
+    def actor(self, agent: str, key: str) -> str:
+        """The record of an actor's state."""
+        return f"{self.root}.act.{token(agent)}.{token(key)}"
+
+    def actors(self, agent: str) -> str:
+        """Every state record of an agent."""
+        return f"{self.root}.act.{token(agent)}.*"
+
+    def run(self, agent: str, key: str, run: str) -> str:
+        """The head record of an open run."""
+        return f"{self.root}.run.{token(agent)}.{token(key)}.{token(run)}"
+
+    def runs(self, agent: str) -> str:
+        """Every run head of an agent."""
+        return f"{self.root}.run.{token(agent)}.>"
+
+    def journal(self, agent: str, key: str, run: str, i: int) -> str:
+        """One entry of a run's journal."""
+        return f"{self.root}.jrn.{token(agent)}.{token(key)}.{token(run)}.{i}"
+
+    def dead(self, agent: str, key: str, event_id: str) -> str:
+        """A dead letter."""
+        return f"{self.root}.dead.{token(agent)}.{token(key)}.{token(event_id)}"
+
+    @property
+    def all_dead(self) -> str:
+        """Every dead letter of the shard."""
+        return f"{self.root}.dead.>"
+
+    def heartbeat(self, agent: str) -> str:
+        """Where an agent's instances say that they live (core NATS, not stored)."""
+        return f"{self.domain}.hb.{token(agent)}.{self.shard}"
+
+    @property
+    def heartbeats(self) -> str:
+        """Every heartbeat of this shard."""
+        return f"{self.domain}.hb.*.{self.shard}"
+
+
+def address(subject: str) -> Address:
+    """Read the subject of an event or command back.
+
+    Raises NotFound for any other subject.
+    """
+    parts = subject.split(".")
+    if len(parts) < 8 or parts[2] not in ("evt", "cmd") or not parts[6].isdigit():
+        raise NotFound(f"{subject!r} is not the subject of an event")
+    first, second = untoken(parts[3]), untoken(parts[4])
+    key, agent = (first, second) if parts[2] == "evt" else (second, first)
+    event_type = ".".join(untoken(part) for part in parts[7:])
+    return Address(parts[2], key, agent, untoken(parts[5]), int(parts[6]), event_type)

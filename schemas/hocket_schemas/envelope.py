@@ -1,0 +1,54 @@
+"""The envelope: a CloudEvents 1.0 event as a value, with the attributes that hocket gives a meaning."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+AttributeValue = str | int | bool
+"""What a CloudEvents extension can hold once it is JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One event as it travels. docs/wire.md says what each extension promises."""
+
+    id: str
+    """Unique together with `source`. For an emitted event: `{cause}.{i}`."""
+
+    source: str
+    """Who states the fact: `/{domain}/{agent}` for agents, any URI reference for outside publishers."""
+
+    type: str
+    data: Any = None
+    """JSON, already parsed; for declared events an object."""
+
+    time: str | None = None
+    """RFC 3339 in UTC, as written by the publisher. Never used for order."""
+
+    subject: str | None = None
+    datacontenttype: str | None = None
+    dataschema: str | None = None
+
+    partitionkey: str | None = None
+    """The key: each agent handles the events of one key in log order."""
+
+    correlationid: str | None = None
+    """The saga that this event belongs to."""
+
+    causationid: str | None = None
+    """The id of the event whose handling emitted this one."""
+
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+    expirytime: str | None = None
+    """After this moment (RFC 3339) the event is not worth handling."""
+
+    hkhops: int = 0
+    """How many handlings lie between the first event of the chain and this one."""
+
+    hkversion: str | None = None
+    """The version of the agent that emitted the event."""
+
+    extensions: Mapping[str, AttributeValue] = field(default_factory=dict)
+    """Every other extension attribute, kept as it came."""
