@@ -110,12 +110,13 @@ class Names:
         """Every event of a key, or those of one type."""
         return f"{self.root}.evt.{token(key)}.*.*.*.{type_tokens(event_type) if event_type else '>'}"
 
-    def events_by_id(self, event_id: str) -> str:
-        """The events that carry an id, whoever published them."""
+    def events_by_id(self, event_id: str) -> list[str]:
+        """Where events with this id can be: published from outside, and emitted by an agent."""
+        found = [f"{self.root}.evt.*.*.{token(event_id)}.0.>"]
         cause, dot, i = event_id.rpartition(".")
-        if dot and i.isdigit():
-            return f"{self.root}.evt.*.*.{token(cause)}.{int(i)}.>"
-        return f"{self.root}.evt.*.*.{token(event_id)}.0.>"
+        if dot and i.isascii() and i.isdigit():
+            found.append(f"{self.root}.evt.*.*.{token(cause)}.{int(i)}.>")
+        return found
 
     @property
     def all_events(self) -> str:
@@ -179,8 +180,14 @@ def address(subject: str) -> Address:
     Raises NotFound for any other subject.
     """
     parts = subject.split(".")
-    if len(parts) < 8 or parts[2] not in ("evt", "cmd") or not parts[6].isdigit():
-        raise NotFound(f"{subject!r} is not the subject of an event")
+    if (
+        len(parts) < 8
+        or parts[2] not in ("evt", "cmd")
+        or not (parts[6].isascii() and parts[6].isdigit())
+        or len(max(parts, key=len)) > TOKEN_LENGTH_MAX
+        or ("=" in subject and any(token(untoken(part)) != part for part in parts))
+    ):
+        raise NotFound(f"{subject[:200]!r} is not the subject of an event")
     first, second = untoken(parts[3]), untoken(parts[4])
     key, agent = (first, second) if parts[2] == "evt" else (second, first)
     event_type = ".".join(untoken(part) for part in parts[7:])

@@ -4,7 +4,7 @@ A log is one JetStream stream, one shard of a domain. `log/jetstream.py` is the 
 its twin; the contract suite in tests/contract holds both to this file.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -93,7 +93,7 @@ class Log(Protocol):
         """Read the newest message under `subject` (no wildcards) from the leader, never a stale replica."""
         ...
 
-    def scan(self, filters: Sequence[str], *, start: int = 1, follow: bool = False) -> AsyncIterator[Message]:
+    def scan(self, filters: Sequence[str], *, start: int = 1, follow: bool = False) -> AsyncGenerator[Message, None]:
         """Yield what is stored under the filters, in log order, from sequence `start` on.
 
         Ends with the last message that was in the log when the scan began; with `follow` it never ends.

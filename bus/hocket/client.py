@@ -1,0 +1,357 @@
+"""The bus as everyone sees it who is not an agent: publish, subscribe from any point, wait for an answer."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cached_property
+from typing import Literal
+
+from opentelemetry.trace import SpanKind
+
+from hocket.clock import Clock, SystemClock, rfc3339
+from hocket.errors import (
+    AppendTooLarge,
+    Conflict,
+    LogError,
+    NotFound,
+    OutcomeUnknown,
+    Unavailable,
+)
+from hocket.ids import fresh
+from hocket.log.base import APPEND_MESSAGES_MAX, Expect, Log, Message, Seq, Write
+from hocket.subjects import Address, Names, address, shard_of
+from hocket.telemetry import ATTRIBUTE_EVENT_ID, ATTRIBUTE_EVENT_TYPE, SPAN_PUBLISH, span
+from hocket_schemas import gate
+from hocket_schemas.envelope import Envelope
+from hocket_schemas.event import Event
+
+EVENT_HEADERS = {"Content-Type": gate.CONTENT_TYPE}
+
+WAITING_MAX = 10_000
+"""Most publishes that wait for their turn, per shard; one more waits before it joins."""
+
+GROUP_MAX = 500
+"""Most events in one append of publishes."""
+
+FOLLOWED_MAX = 1024
+"""Most deliveries that wait for a slow subscriber; beyond that the log waits."""
+
+Start = Literal["live", "start"] | int
+"""Where to begin: with what comes from now on, with the first event ever, or at a sequence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a publisher gets back: the event is in the log, and stays."""
+
+    id: str
+    key: str
+    saga: str
+    shard: int
+    seq: Seq
+    duplicate: bool = False
+    """Whether an event with this id was there before; then nothing was added."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One event as it stands in the log."""
+
+    message: Message
+    shard: int
+    address: Address
+
+    @property
+    def seq(self) -> Seq:
+        """Its position in its shard's log."""
+        return self.message.seq
+
+    @cached_property
+    def envelope(self) -> Envelope:
+        """The CloudEvent. Raises MalformedEvent when somebody published what is none."""
+        return gate.read(self.message.data, None, self.message.headers)
+
+    @cached_property
+    def event(self) -> Event:
+        """The typed event. Raises UnknownType when its class was not imported, DataRefused when it does not fit."""
+        return gate.event_of(self.envelope)
+
+
+_Waiting = tuple[Write, float, asyncio.Future[tuple[Seq, bool]]]
+"""An event to store, until when, and who wants to know its sequence and whether it was there before."""
+
+
+class _Ingress:
+    """Publishes to one shard: one append in flight, everything that waits goes into the next.
+
+    An event's subject holds its id, so "expected 0" makes each publish exactly-once, and sending again after
+    an unknown outcome is safe here: the second copy is refused.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._queue: deque[_Waiting] = deque()
+        self._work = asyncio.Event()
+        self._room = asyncio.Semaphore(WAITING_MAX)
+
+    async def publish(self, write: Write, deadline_s: float) -> tuple[Seq, bool]:
+        """Store one event; return its sequence and whether it was there before."""
+        loop = asyncio.get_running_loop()
+        async with self._room:
+            future: asyncio.Future[tuple[Seq, bool]] = loop.create_future()
+            self._queue.append((write, loop.time() + deadline_s, future))
+            self._work.set()
+            return await future
+
+    async def run(self) -> None:
+        """Append for as long as the bus is open."""
+        while True:
+            self._work.clear()
+            if not self._queue:
+                await self._work.wait()
+            group: list[_Waiting] = []
+            size = 0
+            while self._queue and len(group) < min(GROUP_MAX, APPEND_MESSAGES_MAX) and size < 1 << 22:
+                group.append(self._queue.popleft())
+                size += len(group[-1][0].data)
+            await self._append(group)
+
+    async def _append(self, group: list[_Waiting]) -> None:
+        """Store a group whole, or find out one by one who is refused."""
+        try:
+            last = await self._until_known([write for write, _, _ in group], max(due for _, due, _ in group))
+        except (Conflict, AppendTooLarge) as error:
+            if len(group) > 1:
+                for one in group:
+                    await self._append([one])
+            elif isinstance(error, Conflict):
+                await self._was_there(group[0][0], group[0][2])
+            elif not group[0][2].done():
+                group[0][2].set_exception(error)
+        except LogError as error:
+            for _, _, future in group:
+                if not future.done():
+                    future.set_exception(type(error)(*error.args))
+        else:
+            for i, (_, _, future) in enumerate(group):
+                if not future.done():
+                    future.set_result((Seq(last - len(group) + 1 + i), False))
+
+    async def _until_known(self, writes: Sequence[Write], due_s: float) -> Seq:
+        """Append, and again while the log is away or silent, until the deadline."""
+        loop = asyncio.get_running_loop()
+        wait_s = 0.05
+        while True:
+            try:
+                return await self._log.append(writes, timeout_s=max(0.05, min(5.0, due_s - loop.time())))
+            except (Unavailable, OutcomeUnknown):
+                if loop.time() + wait_s >= due_s:
+                    raise
+                await asyncio.sleep(wait_s)
+                wait_s = min(1.0, wait_s * 2)
+
+    async def _was_there(self, write: Write, future: asyncio.Future[tuple[Seq, bool]]) -> None:
+        try:
+            there = await self._log.last(write.subject)
+        except LogError as error:
+            if not future.done():
+                future.set_exception(error)
+            return
+        if not future.done():
+            future.set_result((there.seq if there else Seq(0), True))
+
+
+class Bus:
+    """One domain's events, for publishers, readers and whoever asks a question.
+
+    Made by `open_bus` or `hocket.connect`, which own its tasks.
+    """
+
+    def __init__(self, logs: Sequence[Log], *, publisher: str, clock: Clock) -> None:
+        self.domain = logs[0].domain
+        self.shards = len(logs)
+        self.logs = logs
+        self._publisher = publisher
+        self._clock = clock
+        self._ingress = [_Ingress(log) for log in logs]
+
+    async def publish(
+        self,
+        event: Event,
+        *,
+        key: str | None = None,
+        saga: str | None = None,
+        event_id: str | None = None,
+        timeout_s: float = 10.0,
+    ) -> Receipt:
+        """Store an event; when this returns it is in the log, once.
+
+        Give an `event_id` of your own (an order number, a request id) and publishing again is harmless: the
+        receipt then says `duplicate`. The key is the saga's id unless told otherwise, and the saga's id is
+        fresh unless told otherwise. Concurrent publishes share appends. Raises StorageFull, AppendTooLarge,
+        PermissionDenied, or after `timeout_s` Unavailable (not stored) or OutcomeUnknown (may be stored).
+        """
+        envelope = self._envelope(event, key, saga, event_id)
+        return await self.publish_envelope(envelope, timeout_s=timeout_s, retention=event.retention)
+
+    async def publish_many(
+        self,
+        events: Sequence[Event],
+        *,
+        key: str | None = None,
+        saga: str | None = None,
+        timeout_s: float = 10.0,
+    ) -> list[Receipt]:
+        """Store events, each once, in their order per key; not all-or-nothing."""
+        saga = saga or fresh()
+        return await asyncio.gather(*(self.publish(event, key=key, saga=saga, timeout_s=timeout_s) for event in events))
+
+    async def publish_envelope(
+        self, envelope: Envelope, *, timeout_s: float = 10.0, retention: timedelta | None = None
+    ) -> Receipt:
+        """Store an event that is an envelope already, such as one from the `cloudevents` SDK."""
+        key = envelope.partitionkey or envelope.correlationid or envelope.id
+        shard = shard_of(key, self.shards)
+        subject = Names(self.domain, shard).event(key, self._publisher, envelope.id, 0, envelope.type)
+        attributes = {ATTRIBUTE_EVENT_ID: envelope.id, ATTRIBUTE_EVENT_TYPE: envelope.type}
+        with span(SPAN_PUBLISH, attributes, kind=SpanKind.PRODUCER, traceparent=envelope.traceparent) as trace:
+            if trace != envelope.traceparent:
+                envelope = replace(envelope, traceparent=trace)
+            write = Write(subject, gate.write(envelope), Expect(subject, 0), retention, EVENT_HEADERS)
+            seq, duplicate = await self._ingress[shard].publish(write, timeout_s)
+        return Receipt(envelope.id, key, envelope.correlationid or key, shard, seq, duplicate)
+
+    @asynccontextmanager
+    async def subscribe(
+        self, *types: type[Event] | str, key: str | None = None, start: Start = "live"
+    ) -> AsyncIterator[AsyncIterator[Delivery]]:
+        """Follow events as they come, in log order per shard, without a gap from `start` on.
+
+        No types: all of them. A `key` narrows to that key's events. A sequence as `start` needs a key or a
+        domain of one shard, since each shard counts for itself.
+        """
+        shards = [shard_of(key, self.shards)] if key is not None else list(range(self.shards))
+        if isinstance(start, int) and len(shards) > 1:
+            raise NotFound("a sequence names a place in one shard: give a key, or start 'live' or at the 'start'")
+        arrived: asyncio.Queue[Delivery] = asyncio.Queue(FOLLOWED_MAX)
+
+        async def follow(shard: int, first: int) -> None:
+            filters = self._filters(shard, types, key)
+            async with aclosing(self.logs[shard].scan(filters, start=first, follow=True)) as messages:
+                async for message in messages:
+                    delivery = _delivery(message, shard)
+                    if delivery:
+                        await arrived.put(delivery)
+
+        async def deliveries() -> AsyncIterator[Delivery]:
+            while True:
+                yield await arrived.get()
+
+        async with asyncio.TaskGroup() as tasks:
+            followers = []
+            for shard in shards:
+                first = start if isinstance(start, int) else 1
+                if start == "live":
+                    first = await self.logs[shard].end() + 1
+                followers.append(tasks.create_task(follow(shard, first)))
+            try:
+                yield deliveries()
+            finally:
+                for follower in followers:
+                    follower.cancel()
+
+    async def read(self, *types: type[Event] | str, key: str | None = None, start: int = 1) -> AsyncIterator[Delivery]:
+        """What the log holds now, in log order per shard, one shard after the other."""
+        shards = [shard_of(key, self.shards)] if key is not None else list(range(self.shards))
+        for shard in shards:
+            filters = self._filters(shard, types, key)
+            async with aclosing(self.logs[shard].scan(filters, start=start)) as messages:
+                async for message in messages:
+                    delivery = _delivery(message, shard)
+                    if delivery:
+                        yield delivery
+
+    async def find(self, event_id: str) -> Delivery:
+        """The event with this id. Raises NotFound."""
+        for shard, log in enumerate(self.logs):
+            async with aclosing(log.scan(Names(self.domain, shard).events_by_id(event_id))) as messages:
+                async for message in messages:
+                    delivery = _delivery(message, shard)
+                    if delivery:
+                        return delivery
+        raise NotFound(f"no event with id {event_id!r} is in the log of domain {self.domain!r}")
+
+    async def ask(
+        self,
+        event: Event,
+        *,
+        reply: type[Event] | Sequence[type[Event]],
+        key: str | None = None,
+        saga: str | None = None,
+        timeout_s: float = 60.0,
+    ) -> Delivery:
+        """Publish an event and wait for an answer: the first event of a reply type in the same saga.
+
+        Raises TimeoutError when none comes in time; the event stays published and the work goes on.
+        """
+        envelope = self._envelope(event, key, saga, None)
+        wanted = [reply] if isinstance(reply, type) else list(reply)
+        async with asyncio.timeout(timeout_s):
+            async with self.subscribe(*wanted, key=envelope.partitionkey) as deliveries:
+                await self.publish_envelope(envelope, timeout_s=timeout_s, retention=event.retention)
+                async for delivery in deliveries:
+                    if delivery.envelope.correlationid == envelope.correlationid:
+                        return delivery
+        raise AssertionError("a followed log does not end")
+
+    def _envelope(self, event: Event, key: str | None, saga: str | None, event_id: str | None) -> Envelope:
+        saga = saga or key or fresh()
+        return Envelope(
+            id=event_id or fresh(),
+            source=f"/{self.domain}/{self._publisher}",
+            type=event.event_type,
+            data=event.model_dump(mode="json"),
+            time=rfc3339(self._clock.now_s()),
+            partitionkey=key or saga,
+            correlationid=saga,
+        )
+
+    def _filters(self, shard: int, types: Sequence[type[Event] | str], key: str | None) -> list[str]:
+        names = Names(self.domain, shard)
+        wanted = sorted({kind if isinstance(kind, str) else kind.event_type for kind in types})
+        if key is None:
+            return [names.events_of_type(kind) for kind in wanted] or [names.all_events]
+        return [names.events_of_key(key, kind) for kind in wanted] or [names.events_of_key(key)]
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for ingress in self._ingress:
+                tasks.create_task(ingress.run())
+
+
+@asynccontextmanager
+async def open_bus(logs: Sequence[Log], *, publisher: str = "client", clock: Clock | None = None) -> AsyncIterator[Bus]:
+    """A bus over the logs of a domain, one per shard, for as long as the block lasts.
+
+    `publisher` is who its events come from, the agent token of their subjects.
+    """
+    bus = Bus(logs, publisher=publisher, clock=clock or SystemClock())
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(bus._run())
+        try:
+            yield bus
+        finally:
+            running.cancel()
+
+
+def _delivery(message: Message, shard: int) -> Delivery | None:
+    try:
+        return Delivery(message, shard, address(message.subject))
+    except NotFound:
+        return None
+
+
+__all__ = ["Bus", "Delivery", "Receipt", "Start", "open_bus"]

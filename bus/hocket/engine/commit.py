@@ -1,0 +1,278 @@
+"""Group commit: finished transitions become atomic appends, one in flight, and everything that waits goes next.
+
+The order here is the correctness argument. Every append carries the fence of each tenure in it, so a worker
+that lost ownership cannot write. The cursor rides in the same batch, so a crash leaves both or neither. Only a
+single event goes without its cursor, and a later owner finds it by its subject.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hocket.crashpoints import Reach
+from hocket.engine.transition import Cell, Tenure, Transition
+from hocket.errors import AppendTooLarge, Conflict, Fenced, LogError, StorageFull, Unavailable
+from hocket.log.base import APPEND_MESSAGES_MAX, Expect, Log, Seq, Write
+from hocket.policy import Limits
+from hocket.telemetry import ATTRIBUTE_COUNT, SPAN_COMMIT, note, span
+
+GROUP_BYTES_MAX = 4 << 20
+"""A group is closed when it holds this much; one transition alone may be larger."""
+
+REFUSED_WAIT_S = (0.05, 1.0)
+"""First and longest wait before sending again what was surely not stored."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """The next append, as it is put together."""
+
+    transitions: list[Transition] = field(default_factory=list)
+    messages: int = 0
+    size: int = 0
+    tenures: dict[Tenure, list[int]] = field(default_factory=dict)
+    """Whose cursors ride along, and which events each of them finishes."""
+
+    def takes(self, transition: Transition) -> bool:
+        """Whether the transition still fits; the first always does."""
+        messages = self.messages + _messages(transition) + len(self.tenures) + 1
+        return not self.transitions or (
+            messages <= APPEND_MESSAGES_MAX and self.size + _bytes(transition) <= GROUP_BYTES_MAX
+        )
+
+    def add(self, transition: Transition) -> None:
+        """Put one more transition in."""
+        self.transitions.append(transition)
+        self.messages += _messages(transition)
+        self.size += _bytes(transition)
+        finishing = self.tenures.setdefault(transition.tenure, [])
+        if transition.finishes is not None:
+            finishing.append(transition.finishes)
+
+    @property
+    def plain(self) -> bool:
+        """Whether a plain fenced publish can carry it."""
+        return len(self.transitions) == 1 and self.transitions[0].single
+
+
+class Committer:
+    """The only writer of one (process, shard)."""
+
+    def __init__(self, log: Log, limits: Limits, reach: Reach) -> None:
+        self.commits = 0
+        """Appends stored so far, plain ones included."""
+
+        self._log = log
+        self._limits = limits
+        self._reach = reach
+        self._queue: deque[Transition] = deque()
+        self._lagging: dict[Tenure, None] = {}
+        self._work = asyncio.Event()
+        self._busy = False
+        self._idle = asyncio.Event()
+
+    def put(self, transition: Transition) -> None:
+        """Queue a transition; `settled` is called when its fate is known, unless its tenure ends first.
+
+        The queue is bounded by the windows of the workers that fill it.
+        """
+        self._queue.append(transition)
+        self._work.set()
+
+    def finish(self, tenure: Tenure, seq: Seq) -> None:
+        """An event is done that changes nothing: only the cursor has to follow."""
+        tenure.finish([seq], asyncio.get_running_loop().time())
+        self._lag(tenure)
+
+    async def flush(self, deadline_s: float) -> None:
+        """Wait until all that was put is settled and no cursor lags. Raises TimeoutError."""
+        async with asyncio.timeout(deadline_s):
+            while self._queue or self._busy or any(not tenure.over for tenure in self._lagging):
+                self._idle.clear()
+                for tenure in self._lagging:
+                    tenure.lagging_since_s = float("-inf")
+                self._work.set()
+                await self._idle.wait()
+
+    async def run(self) -> None:
+        """Commit for as long as the process lives; the owner of the process cancels it."""
+        while True:
+            if not self._queue:
+                await self._wait()
+            group = self._take()
+            self._busy = True
+            if group.tenures:
+                await self._commit(group)
+            self._busy = False
+            self._idle.set()
+
+    async def _wait(self) -> None:
+        """Until there is a transition, or a cursor has lagged for long enough."""
+        self._work.clear()
+        due_s = min((t.lagging_since_s or 0.0 for t in self._lagging), default=None)
+        now_s = asyncio.get_running_loop().time()
+        wait_s = None if due_s is None else due_s + self._limits.cursor_lag_s - now_s
+        if wait_s is None or wait_s > 0:
+            alarm = asyncio.get_running_loop().call_later(wait_s, self._work.set) if wait_s else None
+            await self._work.wait()
+            if alarm:
+                alarm.cancel()
+
+    def _take(self) -> _Group:
+        """All that waits and fits; with nothing waiting, the cursors that lag."""
+        group = _Group()
+        while self._queue:
+            if self._queue[0].tenure.over:
+                self._queue.popleft()
+            elif group.takes(self._queue[0]):
+                group.add(self._queue.popleft())
+            else:
+                break
+        if not group.transitions:
+            now_s = asyncio.get_running_loop().time()
+            for tenure in list(self._lagging):
+                if tenure.over:
+                    del self._lagging[tenure]
+                elif (tenure.lagging_since_s or 0.0) + self._limits.cursor_lag_s <= now_s:
+                    group.tenures[tenure] = []
+        return group
+
+    async def _commit(self, group: _Group) -> None:
+        """Append a group; when an expectation fails, or it is too much, each transition on its own."""
+        flush = not group.transitions
+        writes, cells = ([_fenced_single(group.transitions[0])], []) if group.plain else _writes(group)
+        self._reach("before cursor flush" if flush else "before append")
+        try:
+            with span(SPAN_COMMIT, {ATTRIBUTE_COUNT: len(writes)}):
+                last = await self._append(group, writes)
+        except (Conflict, AppendTooLarge) as error:
+            if len(group.transitions) + flush * len(group.tenures) > 1:
+                await self._commit_singly(group)
+            elif group.transitions and isinstance(error, Conflict):
+                await self._refused(group.transitions[0], error)
+            else:
+                _end(group, error)
+            return
+        except LogError as error:
+            _end(group, error)
+            return
+        self._reach("after cursor flush" if flush else "after append")
+        self.commits += 1
+        for position, cell in cells:
+            cell.seq = last - len(writes) + 1 + position
+        self._finish(group)
+
+    async def _append(self, group: _Group, writes: Sequence[Write]) -> Seq:
+        """Append, and send again what was surely not stored for as long as somebody still wants it."""
+        wait_s, longest_s = REFUSED_WAIT_S
+        while True:
+            try:
+                return await self._log.append(writes, timeout_s=self._limits.append_s)
+            except (Unavailable, StorageFull) as error:
+                if all(tenure.over for tenure in group.tenures):
+                    raise
+                note(logging.WARNING, "commit waits", cause=str(error), error=type(error).__name__)
+                await asyncio.sleep(wait_s)
+                wait_s = min(longest_s, wait_s * 2)
+
+    async def _commit_singly(self, group: _Group) -> None:
+        """Somebody's expectation failed: find whose, and do not let the others pay for it."""
+        for transition in group.transitions:
+            if not transition.tenure.over:
+                alone = _Group()
+                alone.add(transition)
+                await self._commit(alone)
+        if not group.transitions:
+            for tenure in group.tenures:
+                await self._commit(_Group(tenures={tenure: []}))
+
+    async def _refused(self, transition: Transition, error: Conflict) -> None:
+        """A transition was refused on its own account: is it the fence, or the suspect's check?"""
+        tenure = transition.tenure
+        try:
+            claim = await self._log.last(tenure.fence.subject)
+        except LogError as unreadable:
+            tenure.end(unreadable)
+            return
+        if claim is None or claim.seq != tenure.token:
+            tenure.end(Fenced(f"{tenure.agent}: claim {tenure.token} is over, {claim and claim.seq} came after"))
+        elif transition.unless is None:
+            tenure.end(error)
+        else:
+            # Still the owner, so it was the suspect's own check: an earlier owner's handling is in the log.
+            # Its outcome stands and ours is void, whatever we decided this time.
+            _settle(transition, stored=False)
+
+    def _finish(self, group: _Group) -> None:
+        """The append is stored: move the cursors, and tell everybody."""
+        now_s = asyncio.get_running_loop().time()
+        for tenure, finishing in group.tenures.items():
+            if group.plain:
+                tenure.finish(finishing, now_s)
+                self._lag(tenure)
+            else:
+                tenure.cursor.finish(finishing)
+                tenure.lagging_since_s = None
+                self._lagging.pop(tenure, None)
+        for transition in group.transitions:
+            _settle(transition, stored=True)
+
+    def _lag(self, tenure: Tenure) -> None:
+        if tenure not in self._lagging:
+            self._lagging[tenure] = None
+            self._work.set()
+
+
+def _writes(group: _Group) -> tuple[list[Write], list[tuple[int, Cell]]]:
+    """The messages of a batch, and which of them are state records whose sequence must be kept."""
+    writes: list[Write] = []
+    states: dict[Cell, Write] = {}
+    records: dict[str, Write] = {}
+    for transition in group.transitions:
+        first = Expect(transition.unless, 0) if transition.unless else None
+        for event in transition.events:
+            writes.append(_expecting(event, first) if first else event)
+            first = None
+        if transition.cell is not None:
+            # Several transitions of one actor in a group make one write: the newest state.
+            expect = first or Expect(transition.cell.subject, transition.cell.seq)
+            states[transition.cell] = Write(transition.cell.subject, transition.state, expect)
+            first = None
+        for record in transition.records:
+            records[record.subject] = _expecting(record, first) if first else record
+            first = None
+    cells = [(len(writes) + position, cell) for position, cell in enumerate(states)]
+    writes += states.values()
+    writes += records.values()
+    for tenure, finishing in group.tenures.items():
+        mark = tenure.cursor.mark(set(finishing))
+        writes.append(Write(tenure.names.cursor(tenure.agent), mark.to_json(), tenure.fence))
+    return writes, cells
+
+
+def _fenced_single(transition: Transition) -> Write:
+    return _expecting(transition.events[0], transition.tenure.fence)
+
+
+def _expecting(write: Write, expect: Expect) -> Write:
+    return Write(write.subject, write.data, expect, write.ttl, write.headers)
+
+
+def _settle(transition: Transition, *, stored: bool) -> None:
+    if transition.settled is not None and not transition.tenure.over:
+        transition.settled(stored)
+
+
+def _end(group: _Group, error: LogError) -> None:
+    for tenure in group.tenures:
+        tenure.end(error)
+
+
+def _messages(transition: Transition) -> int:
+    return len(transition.events) + (transition.cell is not None) + len(transition.records)
+
+
+def _bytes(transition: Transition) -> int:
+    return len(transition.state) + sum(len(w.data) for w in (*transition.events, *transition.records))

@@ -1,0 +1,93 @@
+"""How far one agent has come on one shard: arithmetic on sequences, no input or output."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import orjson
+
+from hocket.errors import MalformedEvent
+from hocket.log.base import Seq
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The cursor as it stands in the log: every event of mine up to `upto` is finished, but for `open`."""
+
+    upto: int = 0
+    open: tuple[int, ...] = ()
+    """Ascending."""
+
+    @property
+    def floor(self) -> int:
+        """Everything up to here is finished: reading starts at the next."""
+        return self.open[0] - 1 if self.open else self.upto
+
+    def to_json(self) -> bytes:
+        """The record's body."""
+        return orjson.dumps({"upto": self.upto, "open": self.open})
+
+    @classmethod
+    def from_json(cls, body: bytes) -> "Mark":
+        """Read a record's body. Raises MalformedEvent when it is no cursor."""
+        try:
+            fields = orjson.loads(body)
+            return cls(int(fields["upto"]), tuple(int(seq) for seq in fields["open"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise MalformedEvent(f"not a cursor record: {body[:80]!r}") from error
+
+
+class Cursor:
+    """The live cursor: what was begun and what is finished since the mark that it started from.
+
+    Events must be begun in log order. What an earlier owner left open is open until it is delivered again;
+    when a later event comes first, it has aged out of the log, and counts as finished.
+    """
+
+    def __init__(self, mark: Mark) -> None:
+        self._start = mark.upto
+        self._upto = mark.upto
+        self._open = dict.fromkeys(mark.open)
+        self._awaited = dict.fromkeys(mark.open)
+
+    def begin(self, seq: Seq) -> bool:
+        """Take a delivered event; False when it is finished already and must be skipped."""
+        while self._awaited:
+            awaited = next(iter(self._awaited))
+            if awaited > seq:
+                break
+            del self._awaited[awaited]
+            if awaited == seq:
+                return True
+            self._open.pop(awaited, None)
+        if seq <= self._start:
+            return False
+        self._open[seq] = None
+        return True
+
+    def finish(self, seqs: Collection[int]) -> None:
+        """These events are done: committed, or without anything to commit."""
+        for seq in seqs:
+            self._open.pop(seq, None)
+            self._upto = max(self._upto, seq)
+
+    def mark(self, finishing: Collection[int] = ()) -> Mark:
+        """The cursor as a commit should record it that also finishes these events."""
+        upto = max(self._upto, max(finishing, default=0))
+        still_open: list[int] = []
+        for seq in self._open:
+            if seq > upto:
+                break
+            if seq not in finishing:
+                still_open.append(seq)
+        return Mark(upto, tuple(still_open))
+
+    @property
+    def floor(self) -> Seq:
+        """Everything delivered up to here is finished."""
+        first = next(iter(self._open), None)
+        return Seq(first - 1 if first is not None else self._upto)
+
+    @property
+    def in_hand(self) -> int:
+        """How many events are begun, or left open by an earlier owner, and not finished."""
+        return len(self._open)

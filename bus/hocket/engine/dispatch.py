@@ -1,0 +1,139 @@
+"""Which event is next for which key: a key in log order, keys side by side, slow ones out of the way."""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from hocket.engine.transition import Cell
+from hocket.log.base import Message
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One event in hand."""
+
+    message: Message
+    key: str
+    suspect: bool
+    run: str | None = None
+    """The subject of its run head, once it left the cursor's window."""
+
+    cause: str | None = None
+    """The token of its handling; None until the event has passed the gate."""
+
+    handler: str = ""
+    started_s: float | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Actor:
+    """One key's turn order."""
+
+    key: str
+    queue: deque[Work] = field(default_factory=deque)
+
+
+class Dispatcher:
+    """Runs turns: one at a time per key, at most `concurrency` keys at once."""
+
+    def __init__(
+        self, turn: Callable[[Actor, Work], Awaitable[None]], tasks: asyncio.TaskGroup, concurrency: int
+    ) -> None:
+        self._turn = turn
+        self._tasks = tasks
+        self._concurrency = concurrency
+        self._actors: dict[str, Actor] = {}
+        self._ready: deque[Actor] = deque()
+        self._active: dict[asyncio.Task[None], None] = {}
+        self._quiet = asyncio.Event()
+        self.running: dict[Work, None] = {}
+        """Works whose handler runs now, the longest-running first."""
+
+    def add(self, work: Work) -> None:
+        """Take an event; events of one key must come in log order."""
+        actor = self._actors.get(work.key)
+        if actor is not None:
+            actor.queue.append(work)
+            return
+        actor = self._actors[work.key] = Actor(work.key)
+        actor.queue.append(work)
+        self._quiet.clear()
+        if len(self._active) < self._concurrency:
+            self._start(actor)
+        else:
+            self._ready.append(actor)
+
+    def busy(self, key: str) -> bool:
+        """Whether the key has an event in hand."""
+        return key in self._actors
+
+    async def quiet(self, deadline_s: float) -> None:
+        """Wait until no event is in hand. Raises TimeoutError."""
+        async with asyncio.timeout(deadline_s):
+            while self._actors:
+                await self._quiet.wait()
+
+    def cancel(self) -> None:
+        """Stop every handler where it stands; what it did is void."""
+        self._ready.clear()
+        for task in self._active:
+            task.cancel()
+
+    def _start(self, actor: Actor) -> None:
+        task = self._tasks.create_task(self._turns(actor))
+        self._active[task] = None
+        task.add_done_callback(self._ended)
+
+    async def _turns(self, actor: Actor) -> None:
+        """One key's events until none is left; the slot then goes to the key that waits longest."""
+        loop = asyncio.get_running_loop()
+        while actor.queue:
+            work = actor.queue[0]
+            work.started_s = loop.time()
+            self.running[work] = None
+            try:
+                await self._turn(actor, work)
+            finally:
+                self.running.pop(work, None)
+            actor.queue.popleft()
+            if actor.queue and self._ready:
+                # Others wait for a slot: a hot key goes to the end of the line after each event.
+                self._ready.append(actor)
+                return
+        del self._actors[actor.key]
+        if not self._actors:
+            self._quiet.set()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._active[task]
+        if self._ready and not task.cancelled() and task.exception() is None:
+            self._start(self._ready.popleft())
+
+
+class Cells:
+    """The actor states in memory: the most recently used, and all that know more than the log."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._cells: OrderedDict[str, Cell] = OrderedDict()
+
+    def get(self, key: str) -> Cell | None:
+        """The key's state, if it is here."""
+        cell = self._cells.get(key)
+        if cell is not None:
+            self._cells.move_to_end(key)
+        return cell
+
+    def put(self, key: str, cell: Cell, busy: Callable[[str], bool]) -> None:
+        """Keep a state, and let go of the ones not used for longest that are neither pending nor busy."""
+        self._cells[key] = cell
+        if len(self._cells) <= self._most:
+            return
+        for old_key, old in list(self._cells.items())[: len(self._cells) - self._most]:
+            if not old.pending and not busy(old_key):
+                del self._cells[old_key]
+
+    def drop(self, key: str) -> None:
+        """Forget a state: the log knows better."""
+        self._cells.pop(key, None)

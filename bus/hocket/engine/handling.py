@@ -1,0 +1,322 @@
+"""What one agent makes of one event: decode, handle, decide. Nothing here writes to the log."""
+
+import asyncio
+import traceback
+from base64 import b64encode
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from pydantic_core import PydanticSerializationError
+
+from hocket.agent import Agent, Handler
+from hocket.clock import rfc3339
+from hocket.context import Context, Emission
+from hocket.errors import (
+    AttemptsExhausted,
+    BadKey,
+    BadReturn,
+    ForeignShard,
+    HandlerTimeout,
+    HocketError,
+    LoopDetected,
+    MalformedEvent,
+    NotFound,
+    UsageError,
+)
+from hocket.ids import cause_of
+from hocket.log.base import APPEND_MESSAGES_MAX, Log, Message, Write
+from hocket.process import Process
+from hocket.subjects import Names, address, shard_of, token
+from hocket.telemetry import (
+    ATTRIBUTE_AGENT,
+    ATTRIBUTE_ATTEMPT,
+    ATTRIBUTE_CONVERSATION,
+    ATTRIBUTE_EVENT_ID,
+    ATTRIBUTE_EVENT_TYPE,
+    SPAN_HANDLE,
+    span,
+)
+from hocket_schemas import gate
+from hocket_schemas.envelope import Envelope
+from hocket_schemas.event import Event
+
+EMITTED_MAX = APPEND_MESSAGES_MAX - 10
+"""Most events from one handling: they go in one append, with room for its records."""
+
+EVENT_HEADERS = {"Content-Type": gate.CONTENT_TYPE}
+"""What makes a stored event structured mode for readers that are not hocket."""
+
+DEAD_BODY_BYTES_MAX = 256 * 1024
+"""A dead letter holds the event up to this size; a larger one is named by subject and digest only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An event that passed the gate, with the handler that it is for."""
+
+    message: Message
+    envelope: Envelope
+    event: Event
+    handler: Handler
+    key: str
+    saga: str
+    cause: str
+
+    @property
+    def letter_id(self) -> str:
+        """What a dead letter about it is called: the event's id, when a subject can carry that."""
+        try:
+            token(self.envelope.id)
+        except BadKey:
+            return self.cause
+        return self.envelope.id
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The handler came to its end."""
+
+    events: list[Write]
+    home: bool
+    """Whether all events stay on the cause's own key."""
+
+    state: bytes
+    """The actor's state now; empty for an agent without state."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The attempt failed; another may succeed."""
+
+    wait_s: float
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """No attempt will succeed."""
+
+    error: Exception
+    attempts: int
+
+
+Outcome = Done | Again | Dead
+
+
+class Handling:
+    """The middle of an event's life, for one agent on one shard."""
+
+    def __init__(self, agent: Agent[Any], log: Log, shards: int, process: Process) -> None:
+        self._agent = agent
+        self._log = log
+        self._shards = shards
+        self._process = process
+        self._source = f"/{log.domain}/{agent.name}"
+        self.names = Names(log.domain, log.shard)
+
+    def receive(self, message: Message) -> Received | Dead:
+        """Pass the gate: bytes become an event, or a dead letter that says what is wrong with them."""
+        try:
+            where = address(message.subject)
+            envelope = gate.read(message.data, message.headers.get("Content-Type"), message.headers)
+            handler = self._agent.handlers.get(envelope.type)
+            if handler is None or envelope.type != where.type:
+                raise MalformedEvent(f"type {envelope.type!r} does not belong under {message.subject!r}")
+            if (envelope.partitionkey or where.key) != where.key:
+                raise MalformedEvent(f"key {envelope.partitionkey!r} does not belong under {message.subject!r}")
+            if envelope.hkhops > self._agent.limits.hops_max:
+                raise LoopDetected(f"{envelope.hkhops} hops, the limit is {self._agent.limits.hops_max}")
+            event = gate.event_of(envelope, handler.event)
+        except (MalformedEvent, NotFound, LoopDetected) as error:
+            return Dead(error, 0)
+        cause = cause_of(self._agent.name, envelope.source, envelope.id)
+        saga = envelope.correlationid or where.key
+        return Received(message, envelope, event, handler, where.key, saga, cause)
+
+    async def attempt(self, received: Received, state: Any, number: int) -> Outcome:
+        """Run the handler once, and decide what its end means."""
+        handler, error = received.handler, None
+        context: Context[Any] = Context(
+            envelope=received.envelope,
+            key=received.key,
+            saga=received.saga,
+            state=state,
+            cause=received.cause,
+            clock=self._process.clock,
+            allowed=handler.emits,
+            read_history=lambda event: self._history(received, event),
+            attempt=number,
+        )
+        try:
+            attributes = _attributes(self._agent.name, received, number)
+            with span(SPAN_HANDLE, attributes, traceparent=received.envelope.traceparent) as trace:
+                async with asyncio.timeout(handler.timeout_s):
+                    result = await _call(handler, received.event, context)
+                return self._done(received, context, result, trace)
+        except TimeoutError as cause:
+            error = (
+                HandlerTimeout(f"attempt {number} took longer than {handler.timeout_s} s")
+                if handler.timeout_s
+                else cause
+            )
+        except (BadReturn, UsageError) as misuse:
+            return Dead(misuse, number)  # the same code will do the same again
+        except Exception as cause:  # noqa: BLE001 - around a handler: whatever it raises is the event's fate, not ours
+            error = cause
+        wait_s = handler.retry.wait_s(number, error, self._process.rng)
+        if wait_s is not None:
+            return Again(wait_s, error)
+        return Dead(_exhausted(error, number), number)
+
+    def fresh_state(self) -> Any:
+        """The state of an actor that was never seen."""
+        return self._agent.state_type() if self._agent.state_type else None
+
+    def read_state(self, body: bytes) -> Any:
+        """An actor's state from its record.
+
+        Raises UsageError when it no longer fits its type: that is a fault of the program, and no event's.
+        """
+        try:
+            return self._agent.state_type.model_validate_json(body) if self._agent.state_type else None
+        except ValueError as error:
+            raise UsageError(
+                f"{self._agent.name}: stored state does not fit {self._agent.state_type.__qualname__}: {error}; "
+                "give new fields a default, or keep the old ones"
+            ) from error
+
+    def dead_letter(self, message: Message, key: str, event_id: str, dead: Dead) -> Write:
+        """The record that an event could not be handled, and why."""
+        fields: dict[str, Any] = {
+            "subject": message.subject,
+            "seq": message.seq,
+            "reason": type(dead.error).__name__,
+            "error": str(dead.error),
+            "trace": _trace(dead.error),
+            "attempts": dead.attempts,
+            "agent": self._agent.name,
+            "version": self._agent.version,
+            "time": rfc3339(self._process.clock.now_s()),
+        }
+        if len(message.data) <= DEAD_BODY_BYTES_MAX:
+            try:
+                fields["event"] = message.data.decode()
+            except UnicodeDecodeError:
+                fields["event_base64"] = b64encode(message.data).decode()
+        subject = self.names.dead(self._agent.name, key, event_id)
+        return Write(subject, orjson.dumps(fields), ttl=self._agent.limits.dead_kept)
+
+    async def _history(self, received: Received, event: type[Event]) -> Sequence[Event]:
+        """The key's older events of one type; what the gate refuses was dead-lettered and is left out."""
+        found: list[Event] = []
+        pattern = self.names.events_of_key(received.key, event.event_type)
+        async with aclosing(self._log.scan([pattern])) as messages:
+            async for message in messages:
+                if message.seq >= received.message.seq:
+                    break
+                try:
+                    envelope = gate.read(message.data, message.headers.get("Content-Type"), message.headers)
+                    found.append(gate.event_of(envelope, event))
+                except MalformedEvent:
+                    continue
+        return found
+
+    def _done(self, received: Received, context: Context[Any], result: Any, trace: str | None) -> Done:
+        """Turn what the handler gave back into writes. Raises BadReturn, UndeclaredEvent, ForeignShard."""
+        for event in _events_of(result):
+            context.emit(event)
+        if len(context.emitted) > EMITTED_MAX:
+            raise BadReturn(f"{len(context.emitted)} events from one handling, the limit is {EMITTED_MAX}")
+        time = rfc3339(self._process.clock.now_s()) if context.emitted else ""
+        writes = [self._write(received, emission, i, time, trace) for i, emission in enumerate(context.emitted)]
+        home = all((e.key or received.key) == received.key for e in context.emitted)
+        return Done(writes, home, self._dump(context.state), context.state)
+
+    def _write(self, received: Received, emission: Emission, i: int, time: str, trace: str | None) -> Write:
+        """One emitted event as it will be stored."""
+        event, cause = emission.event, received.envelope
+        key = emission.key or received.key
+        if shard_of(key, self._shards) != self._log.shard:
+            raise ForeignShard(
+                f"{event.event_type} to key {key!r}, which lives on shard {shard_of(key, self._shards)}, "
+                f"from shard {self._log.shard}: keep the cause's key {received.key!r}"
+            )
+        envelope = Envelope(
+            id=f"{received.cause}.{i}",
+            source=self._source,
+            type=event.event_type,
+            data=event.model_dump(mode="json"),
+            time=time,
+            partitionkey=key,
+            correlationid=emission.saga or received.saga,
+            causationid=cause.id,
+            traceparent=trace,
+            tracestate=cause.tracestate,
+            hkhops=cause.hkhops + 1,
+            hkversion=self._agent.version,
+        )
+        body = gate.write(envelope)
+        if len(body) > self._agent.limits.event_bytes_max:
+            raise BadReturn(
+                f"{event.event_type} is {len(body)} bytes, the limit is {self._agent.limits.event_bytes_max}"
+            )
+        subject = self.names.event(key, self._agent.name, received.cause, i, event.event_type)
+        return Write(subject, body, ttl=event.retention, headers=EVENT_HEADERS)
+
+    def _dump(self, state: Any) -> bytes:
+        if self._agent.state_type is None:
+            return b""
+        if not isinstance(state, self._agent.state_type):
+            raise BadReturn(f"ctx.state is {type(state).__qualname__}, not {self._agent.state_type.__qualname__}")
+        try:
+            body = state.__pydantic_serializer__.to_json(state)
+        except PydanticSerializationError as error:
+            raise BadReturn(f"ctx.state cannot be written as JSON: {error}") from error
+        if len(body) > self._agent.limits.state_bytes_max:
+            raise BadReturn(f"state is {len(body)} bytes, the limit is {self._agent.limits.state_bytes_max}")
+        return body
+
+
+async def _call(handler: Handler, event: Event, context: Context[Any]) -> Any:
+    if handler.takes_context:
+        return await handler.function(event, context)
+    return await handler.function(event)
+
+
+def _events_of(result: Any) -> Sequence[Event]:
+    if result is None:
+        return ()
+    if isinstance(result, Event):
+        return (result,)
+    if isinstance(result, list | tuple) and all(isinstance(event, Event) for event in result):
+        return result
+    raise BadReturn(f"the handler returned {type(result).__qualname__}, wants an event, a list of events, or None")
+
+
+def _exhausted(error: Exception, attempts: int) -> Exception:
+    if isinstance(error, HocketError):
+        return error
+    exhausted = AttemptsExhausted(f"{attempts} attempts, the last: {type(error).__name__}: {error}")
+    exhausted.__cause__ = error
+    return exhausted
+
+
+def _trace(error: Exception) -> str | None:
+    """The last lines of where it happened."""
+    origin = error.__cause__ or error
+    return "".join(traceback.format_exception(origin)[-4:])[-2000:] if origin.__traceback__ else None
+
+
+def _attributes(agent: str, received: Received, attempt: int) -> dict[str, Any]:
+    return {
+        ATTRIBUTE_EVENT_ID: received.envelope.id,
+        ATTRIBUTE_EVENT_TYPE: received.envelope.type,
+        ATTRIBUTE_AGENT: agent,
+        ATTRIBUTE_CONVERSATION: received.saga,
+        ATTRIBUTE_ATTEMPT: attempt,
+    }

@@ -1,0 +1,180 @@
+"""One instance of one agent on one shard: stands by, owns, and starts again at any doubt."""
+
+import asyncio
+import logging
+import os
+import socket
+from typing import Any
+
+import orjson
+
+from hocket.agent import Agent
+from hocket.clock import rfc3339
+from hocket.engine import owner
+from hocket.engine.commit import Committer
+from hocket.engine.cursor import Cursor, Mark
+from hocket.engine.owner import Pulse
+from hocket.engine.transition import Tenure
+from hocket.engine.worker import Worker
+from hocket.errors import Fenced, LogError, PermissionDenied, TopologyMismatch
+from hocket.log.base import Expect, Log, Seq, Write
+from hocket.process import Process
+from hocket.subjects import Names
+from hocket.telemetry import note
+
+RECOVERY_WAIT_S = (0.05, 2.0)
+"""First and longest wait between recoveries that do not get far."""
+
+
+class Instance:
+    """Hosts an agent on a shard for as long as the process lives, as owner or standing by."""
+
+    def __init__(
+        self,
+        agent: Agent[Any],
+        log: Log,
+        committer: Committer,
+        *,
+        process: Process,
+        shards: int = 1,
+        replay: bool = False,
+    ) -> None:
+        self.agent = agent
+        self.role = owner.STANDBY
+        self.tenures = 0
+        """How often it has become owner."""
+
+        self._log = log
+        self._committer = committer
+        self._process = process
+        self._shards = shards
+        self._replay = replay
+        self._names = Names(log.domain, log.shard)
+        self._pulse = Pulse(process.instance)
+        self._worker: Worker | None = None
+        self._draining = asyncio.Event()
+
+    def drain(self) -> None:
+        """Ask for a stop in good order: take nothing new, finish what runs, commit, and leave."""
+        self._draining.set()
+
+    async def run(self) -> None:
+        """Work until drained or cancelled. Raises what recovery cannot mend, PermissionDenied for one."""
+        async with (
+            self._log.listen(self._names.heartbeat(self.agent.name)) as heard,
+            asyncio.TaskGroup() as tasks,
+        ):
+
+            async def hear() -> None:
+                async for message in heard:
+                    self._pulse.hear(message.data)
+                    tenure = self._worker.tenure if self._worker else None
+                    if tenure and self._pulse.newest_token > tenure.token:
+                        tenure.end(Fenced(f"{self.agent.name}: a newer owner is heard"))
+
+            background = [tasks.create_task(hear()), tasks.create_task(self._beat())]
+            await self._start_over()
+            for task in background:
+                task.cancel()
+
+    async def _start_over(self) -> None:
+        """Stand by, own, and again: there is no other way to start, nor to go on after a doubt."""
+        shortest_s, longest_s = RECOVERY_WAIT_S
+        wait_s = shortest_s
+        loop = asyncio.get_running_loop()
+        while not self._draining.is_set():
+            began_s = loop.time()
+            try:
+                if not await owner.may_claim(self._log, self._names, self.agent.name, self._process.instance):
+                    await self._pulse.silence(self.agent.limits, self._draining)
+                if not self._draining.is_set():
+                    await self._own()
+            except* (PermissionDenied, TopologyMismatch):
+                raise
+            except* (LogError, Fenced) as group:
+                for cause in _leaves(group):
+                    event = "fenced" if isinstance(cause, Fenced) else "recovers"
+                    self._note(event, cause=str(cause), error=type(cause).__name__)
+            if self._draining.is_set():
+                return
+            self.role, self._worker = owner.STANDBY, None
+            wait_s = shortest_s if loop.time() - began_s > longest_s else min(longest_s, wait_s * 2)
+            await asyncio.sleep(wait_s * (0.5 + self._process.rng.random()))
+
+    async def _own(self) -> None:
+        """One tenure: claim, recover, then handle events until drained or until a doubt."""
+        name = self.agent.name
+        found = await owner.take_over(self._log, self._names, name, self._process)
+        mark = found.mark or await self._first_mark(found.token)
+        tenure = Tenure(name, self._names, found.token, found.doubt, Cursor(mark))
+        worker = Worker(self.agent, self._log, self._committer, tenure, process=self._process, shards=self._shards)
+        self.role, self._worker = owner.OWNER, worker
+        self.tenures += 1
+        self._note("owns", token=found.token, floor=mark.floor, runs=len(found.runs))
+        await self._tell()
+        filters = [self._names.events_of_type(event_type) for event_type in self.agent.consumes]
+        filters.append(self._names.commands_for(name))
+        try:
+            async with self._log.consume(name, filters, start=mark.floor + 1) as consumption:
+                await worker.serve(found.runs, consumption, self._draining)
+        finally:
+            tenure.end(Fenced(f"{name}: tenure {found.token} is over"))
+        await owner.release(self._log, self._names, name, found.token, found.doubt, self._process)
+        self.role = owner.RELEASED
+        self._note("released", token=found.token)
+        await self._tell()
+
+    async def _first_mark(self, token: Seq) -> Mark:
+        """Begin the cursor of an agent that is new to the log: at its start, or with what comes from now on."""
+        mark = Mark(0 if self._replay else token)
+        fence = Expect(self._names.owner(self.agent.name), token)
+        await self._log.append([Write(self._names.cursor(self.agent.name), mark.to_json(), fence)])
+        return mark
+
+    async def _beat(self) -> None:
+        """Say each second that this instance lives."""
+        while True:
+            await self._tell()
+            await asyncio.sleep(self.agent.limits.heartbeat_s)
+
+    async def _tell(self) -> None:
+        """Send the agent's card. Nobody may hear it: then it is told again soon."""
+        worker = self._worker
+        card = {
+            "agent": self.agent.name,
+            "version": self.agent.version,
+            "shard": self._log.shard,
+            "instance": self._process.instance,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "role": self.role,
+            "token": worker.tenure.token if worker else 0,
+            "consumes": self.agent.consumes,
+            "emits": self.agent.emits,
+            "lag": worker.lag if worker else None,
+            "handled": worker.handled if worker else 0,
+            "time": rfc3339(self._process.clock.now_s()),
+        }
+        try:
+            await self._log.tell(self._names.heartbeat(self.agent.name), orjson.dumps(card))
+        except LogError as error:
+            self._note("heartbeat unsent", error=repr(error))
+
+    def _note(self, event: str, **fields: Any) -> None:
+        note(
+            logging.INFO,
+            event,
+            agent=self.agent.name,
+            shard=self._log.shard,
+            instance=self._process.instance,
+            **fields,
+        )
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    """The single errors of a group of groups."""
+    return [
+        leaf
+        for error in group.exceptions
+        for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    ]

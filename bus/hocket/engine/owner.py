@@ -1,0 +1,172 @@
+"""Who may write for one agent on one shard: claims, heartbeats, and the scan that begins every tenure.
+
+Safety comes from the claim's sequence alone, the fencing token; heartbeats only decide when somebody tries.
+"""
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import asdict, dataclass, field
+
+import orjson
+
+from hocket.clock import rfc3339
+from hocket.engine.cursor import Mark
+from hocket.errors import MalformedEvent
+from hocket.log.base import Expect, Log, Message, Seq, Write
+from hocket.policy import Limits
+from hocket.process import Process
+from hocket.subjects import Names
+
+STANDBY = "standby"
+OWNER = "owner"
+RELEASED = "released"
+
+LOOKS_PER_SILENCE = 10
+"""Silence is counted in looks, not read off a clock: a process that was stopped has not been listening."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The record under `own.{agent}`: who owns, and whether the owner left in good order."""
+
+    instance: str
+    claimed: str
+    released: bool = False
+    doubt: int | None = None
+    """Events below this sequence may have been answered without a cursor that says so: suspects.
+
+    None: below this record's own sequence, because the owner before did not leave in good order.
+    """
+
+    def to_json(self) -> bytes:
+        """The record's body."""
+        return orjson.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, body: bytes) -> "Claim":
+        """Read a record's body. Raises MalformedEvent when it is no claim."""
+        try:
+            fields = orjson.loads(body)
+            doubt = fields["doubt"]
+            return cls(
+                str(fields["instance"]),
+                str(fields["claimed"]),
+                bool(fields["released"]),
+                None if doubt is None else int(doubt),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise MalformedEvent(f"not a claim record: {body[:80]!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a new owner finds: its token, how far the agent had come, and the runs that are open."""
+
+    token: Seq
+    doubt: int
+    """Events below are suspects."""
+
+    mark: Mark | None
+    """None: the agent has never owned this shard."""
+
+    runs: list[Message] = field(default_factory=list)
+    """Run heads, in the order of their last change."""
+
+
+async def may_claim(log: Log, names: Names, agent: str, instance: str) -> bool:
+    """Whether there is no owner to wait for: none ever, one that has left, or oneself."""
+    message = await log.last(names.owner(agent))
+    if message is None:
+        return True
+    claim = Claim.from_json(message.data)
+    return claim.released or claim.instance == instance
+
+
+async def take_over(log: Log, names: Names, agent: str, process: Process) -> Found:
+    """Claim, then read everything that the owners before have left. This is the only way to start.
+
+    From the claim on every older owner is fenced, so what the scan finds up to the claim is all there is.
+    Raises Conflict when somebody else claimed first.
+    """
+    subject = names.owner(agent)
+    before = await log.last(subject)
+    process.reach("before claim")
+    claim = Claim(process.instance, rfc3339(process.clock.now_s()), doubt=_doubt_after(before))
+    token = await log.append([Write(subject, claim.to_json(), Expect(subject, before.seq if before else 0))])
+    process.reach("after claim")
+    mark: Mark | None = None
+    runs: list[Message] = []
+    filters = [subject, names.cursor(agent), names.runs(agent)]
+    async with aclosing(log.scan(filters)) as messages:
+        async for message in messages:
+            if message.seq >= token:
+                break
+            if message.subject == names.cursor(agent):
+                mark = Mark.from_json(message.data)
+            elif message.subject != subject and message.data:
+                runs.append(message)
+    process.reach("after scan")
+    return Found(token, token if claim.doubt is None else claim.doubt, mark, runs)
+
+
+def _doubt_after(before: Message | None) -> int | None:
+    """What a claim has to doubt: nothing after none, as much as a claim that was released, else all before it."""
+    if before is None:
+        return 0
+    claim = Claim.from_json(before.data)
+    return claim.doubt if claim.released else None
+
+
+async def release(log: Log, names: Names, agent: str, token: Seq, doubt: int, process: Process) -> None:
+    """Leave in good order: the next owner need not wait for silence, nor suspect more than this one did.
+
+    Only to be called when nothing is in flight and the cursor in the log is up to date.
+    """
+    subject = names.owner(agent)
+    claim = Claim(process.instance, rfc3339(process.clock.now_s()), released=True, doubt=doubt)
+    process.reach("before release")
+    await log.append([Write(subject, claim.to_json(), Expect(subject, token))])
+    process.reach("after release")
+
+
+class Pulse:
+    """What an instance hears of the others that host the same agent and shard."""
+
+    def __init__(self, instance: str) -> None:
+        self._instance = instance
+        self._heard = False
+        self._released = False
+        self._ever_heard = False
+        self.newest_token = 0
+        """The highest token that any owner has told."""
+
+    def hear(self, body: bytes) -> None:
+        """Take a heartbeat in; what is no heartbeat is ignored, since anybody may send it."""
+        try:
+            card = orjson.loads(body)
+            role, token = card["role"], int(card["token"])
+            mine = card["instance"] == self._instance
+        except (ValueError, KeyError, TypeError):
+            return
+        if mine or role == STANDBY:
+            return
+        self.newest_token = max(self.newest_token, token)
+        if role == RELEASED:
+            self._released = True
+        elif token >= self.newest_token:
+            self._heard = self._ever_heard = True
+            self._released = False
+
+    async def silence(self, limits: Limits, stop: asyncio.Event) -> None:
+        """Wait until no owner has been heard for long enough, or one says that it leaves, or `stop` is set."""
+        looks = 0
+        self._released = False
+        while looks < LOOKS_PER_SILENCE and not self._released:
+            silence_s = limits.silence_s if self._ever_heard else limits.silence_at_start_s
+            self._heard = False
+            try:
+                async with asyncio.timeout(silence_s / LOOKS_PER_SILENCE):
+                    await stop.wait()
+                return
+            except TimeoutError:
+                looks = 0 if self._heard else looks + 1

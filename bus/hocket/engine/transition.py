@@ -1,0 +1,97 @@
+"""What handling one event changes, and the claim under which it may be written."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hocket.engine.cursor import Cursor
+from hocket.log.base import Expect, Seq, Write
+from hocket.subjects import Names
+
+
+class Tenure:
+    """One claim's time as owner of (agent, shard): its fencing token and its cursor.
+
+    It ends once, by the first thing that goes wrong; everything in memory that hangs on it is void then.
+    """
+
+    def __init__(self, agent: str, names: Names, token: Seq, doubt: int, cursor: Cursor) -> None:
+        self.agent = agent
+        self.names = names
+        self.token = token
+        self.doubt = doubt
+        """Events below this sequence are suspects: an earlier owner may have answered them."""
+
+        self.cursor = cursor
+        self.fence = Expect(names.owner(agent), token)
+        self.lagging_since_s: float | None = None
+        """When the log's cursor began to lag behind this one; None while it does not."""
+
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self._ended.done()
+
+    def end(self, cause: BaseException) -> None:
+        """End it; only the first cause counts."""
+        if not self._ended.done():
+            self._ended.set_exception(cause)
+            self._ended.exception()  # seen: a tenure that nobody waits for any more is no leak
+
+    async def ended(self) -> None:
+        """Wait for the end and raise its cause."""
+        await asyncio.shield(self._ended)
+
+    def finish(self, seqs: Sequence[int], now_s: float) -> None:
+        """Count events as done before the log's cursor says so; it follows within `cursor_lag_s`."""
+        self.cursor.finish(seqs)
+        if self.lagging_since_s is None:
+            self.lagging_since_s = now_s
+
+
+@dataclass(slots=True, eq=False)
+class Cell:
+    """One actor's state in memory, as of its last handled event, committed or about to be."""
+
+    subject: str
+    seq: int
+    """Of the record it was loaded from or last committed as; 0: there is none."""
+
+    data: bytes
+    value: Any
+    """The typed state; rebuilt from `data` when a handler failed half way through changing it."""
+
+    pending: int = 0
+    """How many of its transitions are not settled; until then memory knows more than the log."""
+
+
+@dataclass(slots=True, eq=False)
+class Transition:
+    """Everything that handling one event changes: committed together or not at all."""
+
+    tenure: Tenure
+    finishes: Seq | None
+    """The event; None when it left the cursor's window before, as a run."""
+
+    events: list[Write] = field(default_factory=list)
+    cell: Cell | None = None
+    """The actor whose state changed."""
+
+    state: bytes = b""
+    records: list[Write] = field(default_factory=list)
+    """Run heads, tombstones, dead letters."""
+
+    unless: str | None = None
+    """Of a suspect: nothing may be in the log under this pattern."""
+
+    single: bool = False
+    """Whether it is one event on its cause's own key: then a plain publish can carry it."""
+
+    settled: Callable[[bool], None] | None = None
+    """Called with True when it is stored, with False when an earlier owner's outcome was found instead.
+
+    Not called when the tenure ends first: then recovery decides.
+    """

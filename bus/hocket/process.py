@@ -1,0 +1,20 @@
+"""What all workers of one process share with each other and with no other process."""
+
+import os
+import random
+import socket
+from dataclasses import dataclass, field
+
+from hocket.clock import Clock, SystemClock
+from hocket.crashpoints import Reach, from_environment
+from hocket.ids import fresh
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A name that no other process has, a clock, randomness, and the crash points."""
+
+    instance: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{fresh()[:6]}")
+    clock: Clock = field(default_factory=SystemClock)
+    rng: random.Random = field(default_factory=random.Random)
+    reach: Reach = field(default_factory=from_environment)
