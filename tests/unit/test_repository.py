@@ -60,9 +60,7 @@ def test_a_module_opens_with_one_sentence(path: Path) -> None:
 def test_a_module_can_be_read_in_one_sitting(path: Path) -> None:
     text = path.read_text()
 
-    functions = [
-        n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
+    functions = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
 
     assert text.count("\n") <= MODULE_LINES_MAX
     assert [f.name for f in functions if (f.end_lineno or 0) - f.lineno >= FUNCTION_LINES_MAX] == []
