@@ -189,7 +189,7 @@ class Committer:
                 await self._commit(_Group(tenures={tenure: []}))
 
     async def _refused(self, transition: Transition, error: Conflict) -> None:
-        """A transition was refused on its own account: is it the fence, or the suspect's check?"""
+        """A transition was refused on its own account: find out whether by the fence or by the suspect's check."""
         tenure = transition.tenure
         try:
             claim = await self._log.last(tenure.fence.subject)

@@ -140,7 +140,8 @@ class Handling:
 
     async def attempt(self, received: Received, state: Any, number: int) -> Outcome:
         """Run the handler once, and decide what its end means."""
-        handler, error = received.handler, None
+        handler = received.handler
+        error: Exception
         context: Context[Any] = Context(
             envelope=received.envelope,
             key=received.key,
@@ -159,11 +160,9 @@ class Handling:
                     result = await _call(handler, received.event, context)
                 return self._done(received, context, result, trace)
         except TimeoutError as cause:
-            error = (
-                HandlerTimeout(f"attempt {number} took longer than {handler.timeout_s} s")
-                if handler.timeout_s
-                else cause
-            )
+            error = cause
+            if handler.timeout_s is not None:
+                error = HandlerTimeout(f"attempt {number} took longer than {handler.timeout_s} s")
         except (BadReturn, UsageError) as misuse:
             return Dead(misuse, number)  # the same code will do the same again
         except Exception as cause:  # noqa: BLE001 - around a handler: whatever it raises is the event's fate, not ours
@@ -182,11 +181,14 @@ class Handling:
 
         Raises UsageError when it no longer fits its type: that is a fault of the program, and no event's.
         """
+        state_type = self._agent.state_type
+        if state_type is None:
+            return None
         try:
-            return self._agent.state_type.model_validate_json(body) if self._agent.state_type else None
+            return state_type.model_validate_json(body)
         except ValueError as error:
             raise UsageError(
-                f"{self._agent.name}: stored state does not fit {self._agent.state_type.__qualname__}: {error}; "
+                f"{self._agent.name}: stored state does not fit {state_type.__qualname__}: {error}; "
                 "give new fields a default, or keep the old ones"
             ) from error
 
@@ -274,7 +276,7 @@ class Handling:
         if not isinstance(state, self._agent.state_type):
             raise BadReturn(f"ctx.state is {type(state).__qualname__}, not {self._agent.state_type.__qualname__}")
         try:
-            body = state.__pydantic_serializer__.to_json(state)
+            body: bytes = state.__pydantic_serializer__.to_json(state)
         except PydanticSerializationError as error:
             raise BadReturn(f"ctx.state cannot be written as JSON: {error}") from error
         if len(body) > self._agent.limits.state_bytes_max:

@@ -135,7 +135,7 @@ class Worker:
                     await self._commit(work, cell, outcome)
                     return
                 case Again(wait_s, error):
-                    self._note("attempt failed", event=received.envelope.id, attempt=attempts, error=repr(error))
+                    self._note("attempt failed", id=received.envelope.id, attempt=attempts, error=repr(error))
                     self._restore(cell)
                     await asyncio.sleep(wait_s)
                 case Dead():

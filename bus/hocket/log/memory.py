@@ -48,11 +48,14 @@ class Faults:
     late: float = 0.0
     """An append is stored, or refused, only after its sender has given up."""
 
-    late_s: float = 20.0
+    late_s: float = 10.0
     """How late at most."""
 
     lose_consumer: float = 0.0
     """A delivery ends in ConsumerLost instead."""
+
+    deaf: bool = False
+    """Nothing told reaches anybody and nothing is heard, while the log itself works: a zombie in the making."""
 
     def strikes(self, chance: float) -> bool:
         """Whether this fault happens now."""
@@ -330,7 +333,7 @@ class MemoryLog:
     async def tell(self, subject: str, data: bytes) -> None:
         """See `Log.tell`."""
         await self._travel()
-        if self.server.up:
+        if self.server.up and not self.faults.deaf:
             self.server.tell(subject, data)
 
     @asynccontextmanager
@@ -392,14 +395,15 @@ class _MemoryConsumption:
 def matches(subject: str, pattern: Sequence[str]) -> bool:
     """Whether a subject matches a pattern, given as its tokens, with NATS wildcards `*` and `>`."""
     tokens = subject.split(".")
-    if pattern[-1] == ">":
-        if len(tokens) < len(pattern):
+    if pattern[-1] != ">":
+        if len(tokens) != len(pattern):
             return False
-        pattern = pattern[:-1]
-        tokens = tokens[: len(pattern)]
-    if len(tokens) != len(pattern):
+    elif len(tokens) < len(pattern):
         return False
-    return all(want in ("*", have) for have, want in zip(tokens, pattern, strict=True))
+    for have, want in zip(tokens, pattern, strict=False):
+        if want not in (have, "*"):
+            return want == ">"
+    return True
 
 
 def _size(message: Message) -> int:

@@ -1,0 +1,1 @@
+"""Hosting: agents in a process, processes in a crew."""

@@ -1,0 +1,73 @@
+"""Several agents in one process: they share its committers, and stop together in good order."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from hocket.agent import Agent
+from hocket.engine.commit import Committer
+from hocket.engine.instance import Instance
+from hocket.log.base import Log
+from hocket.policy import Limits
+from hocket.process import Process
+
+
+class Crew:
+    """The instances of some agents on every shard of a domain."""
+
+    def __init__(
+        self,
+        agents: Sequence[Agent[Any]],
+        logs: Sequence[Log],
+        *,
+        process: Process | None = None,
+        replay: Mapping[str, bool] | None = None,
+    ) -> None:
+        self.process = process or Process()
+        limits = agents[0].limits if agents else Limits()
+        self.committers = [Committer(log, limits, self.process.reach) for log in logs]
+        self.instances = [
+            Instance(
+                agent,
+                log,
+                committer,
+                process=self.process,
+                shards=len(logs),
+                replay=(replay or {}).get(agent.name, False),
+            )
+            for agent in agents
+            for log, committer in zip(logs, self.committers, strict=True)
+        ]
+
+    def drain(self) -> None:
+        """Ask all of them to stop in good order."""
+        for instance in self.instances:
+            instance.drain()
+
+    async def run(self) -> None:
+        """Work until drained or cancelled; the first that fails ends them all."""
+        async with asyncio.TaskGroup() as tasks:
+            committing = [tasks.create_task(committer.run()) for committer in self.committers]
+            await _all(instance.run() for instance in self.instances)
+            for task in committing:
+                task.cancel()
+
+
+@asynccontextmanager
+async def running(crew: Crew) -> AsyncIterator[Crew]:
+    """A crew at work for as long as the block lasts; at its end it is drained."""
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(crew.run())
+        try:
+            yield crew
+        except BaseException:
+            task.cancel()
+            raise
+        crew.drain()
+
+
+async def _all(coroutines: Any) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for coroutine in coroutines:
+            tasks.create_task(coroutine)

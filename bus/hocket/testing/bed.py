@@ -1,0 +1,119 @@
+"""A small running system on the log's twin, for tests of agents."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Self
+
+from hocket_schemas.event import Event
+from hocket_schemas.gate import event_of, read
+
+from hocket.agent import Agent
+from hocket.client import Bus, Receipt, open_bus
+from hocket.crashpoints import Reach, pass_by
+from hocket.engine.cursor import Mark
+from hocket.host.crew import Crew, running
+from hocket.log.memory import Faults, MemoryLog, MemoryServer
+from hocket.process import Process
+from hocket.subjects import Names, address
+
+QUIET_S = 30.0
+"""How long `quiet` waits before it gives up, in the loop's seconds."""
+
+
+class Bed:
+    """Runs agents on a twin of the log and lets a test look at all of it.
+
+    ```python
+    async with Bed(pricer) as bed:
+        await bed.publish(OrderPlaced(order="o-1"))
+        await bed.quiet()
+        assert bed.events(OrderPriced) == [OrderPriced(order="o-1", cents=100)]
+    ```
+    """
+
+    def __init__(self, *agents: Agent[Any], server: MemoryServer | None = None) -> None:
+        self.agents = agents
+        self.server = server or MemoryServer()
+        self.names = Names(self.server.domain, self.server.shard)
+        self.bus: Bus
+        self._stack = AsyncExitStack()
+        self._processes = 0
+
+    async def __aenter__(self) -> Self:
+        self.bus = await self._stack.enter_async_context(open_bus([self.server.connect()], publisher="test"))
+        if self.agents:
+            await self._stack.enter_async_context(running(self.crew()))
+            await self.owned()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._stack.__aexit__(*error)
+
+    def crew(self, *agents: Agent[Any], faults: Faults | None = None, reach: Reach = pass_by, **options: Any) -> Crew:
+        """A crew as one more process of the system would host it; the test runs it."""
+        log = self.server.connect(faults)
+        return self.crew_on(log, *agents, reach=reach, **options)
+
+    def crew_on(self, log: MemoryLog, *agents: Agent[Any], reach: Reach = pass_by, **options: Any) -> Crew:
+        """The same, on a connection that the test keeps hold of, to cut it."""
+        self._processes += 1
+        process = Process(
+            instance=f"process-{self._processes}",
+            clock=self.server.clock,
+            rng=random.Random(self._processes),
+            reach=reach,
+        )
+        return Crew(agents or self.agents, [log], process=process, **options)
+
+    async def publish(self, event: Event, *, key: str | None = None, **options: Any) -> Receipt:
+        """Publish an event from outside."""
+        return await self.bus.publish(event, key=key, **options)
+
+    async def owned(self) -> None:
+        """Wait until every agent of the bed has an owner with a cursor."""
+        async with asyncio.timeout(QUIET_S):
+            while any(self.server.newest(self.names.cursor(agent.name)) is None for agent in self.agents):
+                await self.server.changed()
+
+    async def quiet(self) -> None:
+        """Wait until every event that an agent of the bed consumes is finished by its cursor."""
+        async with asyncio.timeout(QUIET_S):
+            while not all(self._idle(agent) for agent in self.agents):
+                await self.server.changed()
+
+    def events(self, *types: type[Event], key: str | None = None) -> list[Any]:
+        """The typed events of these types in the log, in log order; all of one key if it is given."""
+        found = []
+        for event_type in types:
+            pattern = self.names.events_of_key(key, event_type.event_type) if key else None
+            filters = [pattern or self.names.events_of_type(event_type.event_type)]
+            found += [(m.seq, event_of(read(m.data), event_type)) for m in self.server.since(1, filters, 1 << 30)]
+        return [event for _, event in sorted(found, key=lambda pair: pair[0])]
+
+    def dead(self, agent: Agent[Any]) -> list[dict[str, Any]]:
+        """The dead letters of an agent, as their records say."""
+        import orjson
+
+        pattern = f"{self.names.root}.dead.{agent.name}.>"
+        return [orjson.loads(m.data) for m in self.server.since(1, [pattern], 1 << 30)]
+
+    def state(self, agent: Agent[Any], key: str) -> Any:
+        """The committed state of an actor; None when it has none."""
+        message = self.server.newest(self.names.actor(agent.name, key))
+        return agent.state_type.model_validate_json(message.data) if message and agent.state_type else None
+
+    def _idle(self, agent: Agent[Any]) -> bool:
+        record = self.server.newest(self.names.cursor(agent.name))
+        if record is None:
+            return False
+        mark = Mark.from_json(record.data)
+        filters: Sequence[str] = [self.names.events_of_type(event_type) for event_type in agent.consumes]
+        waiting = [m for m in self.server.since(mark.floor + 1, filters, 1 << 30) if m.seq not in ()]
+        if any(m.seq > mark.upto or m.seq in mark.open for m in waiting):
+            return False
+        return not any(m.data for m in self.server.since(1, [self.names.runs(agent.name)], 1 << 30))
+
+
+__all__ = ["Bed", "address"]

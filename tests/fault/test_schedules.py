@@ -1,0 +1,106 @@
+"""A thousand seeded lives of a small system: crashes at every named point, zombies, lost and late answers."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from hocket.engine import commit, owner, worker
+from hocket.engine.cursor import Cursor, Mark
+from hocket.log.base import Write
+from hocket.testing import run_virtual
+
+from tests.fault.simulation import Provoked, Simulation
+
+SEEDS_PER_TEST = 50
+
+
+def live(seeds: range) -> tuple[list[str], Provoked]:
+    found: list[str] = []
+    total = Provoked()
+    for seed in seeds:
+        simulation = Simulation(seed)
+        found += run_virtual(simulation.run())
+        for name in ("kills", "tenures", "executions"):
+            setattr(total, name, getattr(total, name) + getattr(simulation.provoked, name))
+    return found, total
+
+
+@pytest.mark.parametrize("first", range(0, 1000, SEEDS_PER_TEST))
+def test_no_schedule_loses_doubles_halves_or_reorders_anything(first: int) -> None:
+    violations, provoked = live(range(first, first + SEEDS_PER_TEST))
+
+    assert violations == []
+    assert provoked.kills > 3 * SEEDS_PER_TEST, "too little was provoked for the run to prove anything"
+    assert provoked.executions > 41 * SEEDS_PER_TEST, "nothing was ever handled again"
+
+
+def test_a_seed_replays_the_same_life() -> None:
+    first, second = Simulation(7), Simulation(7)
+
+    run_virtual(first.run())
+    run_virtual(second.run())
+
+    assert [(m.subject, m.data) for m in first.server.history] == [(m.subject, m.data) for m in second.server.history]
+
+
+def _without_fence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unfenced(write: Write) -> Write:
+        return replace(write, expect=None) if write.expect and ".own." in write.expect.subject else write
+
+    batch, single = commit._writes, commit._fenced_single
+    monkeypatch.setattr(commit, "_writes", lambda group: ([unfenced(w) for w in batch(group)[0]], batch(group)[1]))
+    monkeypatch.setattr(commit, "_fenced_single", lambda transition: unfenced(single(transition)))
+
+
+def _without_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner, "_doubt_after", lambda before: 0)
+
+
+def _with_a_cursor_past_open_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cursor, "mark", lambda self, finishing=(): Mark(max(self._open, default=self._upto)))
+
+
+def _with_the_cursor_before_the_effects(monkeypatch: pytest.MonkeyPatch) -> None:
+    put = commit.Committer.put
+
+    def early(self: commit.Committer, transition) -> None:  # noqa: ANN001
+        transition.tenure.cursor.finish([transition.finishes or 0])
+        put(self, transition)
+
+    monkeypatch.setattr(commit.Committer, "put", early)
+
+
+def _with_void_state_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def void(self: worker.Worker, work) -> None:  # noqa: ANN001
+        self._committer.finish(self.tenure, work.message.seq)
+
+    monkeypatch.setattr(worker.Worker, "_void", void)
+
+
+def _with_half_done_state_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker.Worker, "_restore", lambda self, cell: None)
+
+
+@pytest.mark.parametrize(
+    ("plant", "told"),
+    [
+        (_without_fence, "twice"),
+        (_without_doubt, "twice"),
+        (_with_a_cursor_past_open_events, "counted"),
+        (_with_the_cursor_before_the_effects, "counted"),
+        (_with_void_state_kept, "state"),
+        (_with_half_done_state_kept, "half done"),
+    ],
+)
+def test_a_planted_bug_is_found(plant, told: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
+    plant(monkeypatch)
+
+    for seed in range(300):
+        try:
+            violations = run_virtual(Simulation(seed).run())
+        except (asyncio.CancelledError, ExceptionGroup):
+            continue  # a bug may also break the runtime itself; here the checks have to see it
+        if any(told in text for text in violations):
+            return
+
+    pytest.fail("300 seeds and no violation that names the bug")
