@@ -14,6 +14,8 @@ HocketError
 │   └── ServerTooOld            the server lacks what the append protocol needs
 ├── Fenced                      another worker owns this agent and shard now
 ├── UsageError                  the program asks for something that cannot be
+│   ├── BadManifest             agent.toml cannot be read
+│   ├── BadService              a folder cannot be loaded as a service
 │   ├── ManifestMismatch        agent.toml and the code disagree
 │   ├── UndeclaredEvent         a handler emits what its manifest does not name
 │   ├── ForeignShard            an emit to a key that lives on another shard
@@ -23,6 +25,8 @@ HocketError
 │   ├── HandlerTimeout          an attempt took too long
 │   ├── LoopDetected            the chain of causes is longer than the hop limit
 │   └── BadReturn               a handler returned what is no event
+├── NothingRuns                 there is no running system to talk to
+├── NotReady                    a system did not come up in time
 └── NotFound                    the event, key or saga asked for is not in the log
 """
 
@@ -93,6 +97,14 @@ class UsageError(HocketError):
     """The program asks for something that cannot be; mend the program."""
 
 
+class BadManifest(UsageError):
+    """`agent.toml` cannot be read as a manifest; the message names the file and the key."""
+
+
+class BadService(UsageError):
+    """A folder cannot be loaded as a service: a file is missing, its code fails, or it holds no agent."""
+
+
 class ManifestMismatch(UsageError):
     """The manifest and the code disagree.
 
@@ -138,6 +150,14 @@ class BadReturn(HandlingFailed):
     """A handler returned something that is no event, no list of events and not None."""
 
 
+class NothingRuns(HocketError):
+    """There is no running system to talk to. Start one with `hocket up`, or name its server."""
+
+
+class NotReady(HocketError):
+    """A system did not come up in time; the message names who is missing."""
+
+
 class NotFound(HocketError):
     """The event, key or saga asked for is not in the log (or has aged out)."""
 
@@ -146,7 +166,9 @@ __all__ = [
     "AppendTooLarge",
     "AttemptsExhausted",
     "BadKey",
+    "BadManifest",
     "BadReturn",
+    "BadService",
     "Conflict",
     "ConsumerLost",
     "ContractError",
@@ -160,6 +182,8 @@ __all__ = [
     "MalformedEvent",
     "ManifestMismatch",
     "NotFound",
+    "NotReady",
+    "NothingRuns",
     "OutcomeUnknown",
     "PermissionDenied",
     "ServerTooOld",
