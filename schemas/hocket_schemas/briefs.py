@@ -1,0 +1,204 @@
+"""From a request to a published brief: the facts on the way, and the saga they make."""
+
+from datetime import timedelta
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hocket_schemas.event import Event
+from hocket_schemas.sagas import Saga
+
+REVISIONS_MAX = 2
+"""How often the reviewer sends a draft back; what it still objects to then is left out."""
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BriefRequested(Event, type="brief.requested.v1"):
+    """Somebody wants a brief about the documents in a folder. Starts the saga."""
+
+    folder: str
+    """Where the documents are, as an absolute path."""
+
+    out: str
+    """The Markdown file to write, as an absolute path; `index.json` is kept beside it."""
+
+    topic: str = Field(default="", max_length=500)
+    """What the brief is about; empty: whatever the documents say most about."""
+
+    title: str = Field(default="", max_length=200)
+    """Empty: the topic or, without one, the folder's name."""
+
+    questions_max: int = Field(default=6, ge=1, le=20)
+    sentences_max: int = Field(default=5, ge=1, le=20)
+    """Most sentences in the answer to one question."""
+
+
+class Question(_Value):
+    """One thing that the brief answers; a section of it."""
+
+    no: int
+    """From 1, in the order of the brief."""
+
+    subject: str
+    """The section's heading."""
+
+    text: str
+    """The question as a sentence."""
+
+    terms: list[str]
+    """What an answer must speak of, in the form of `words.terms`."""
+
+    context: list[str] = Field(default_factory=list)
+    """What it had better speak of too: the terms of the topic."""
+
+
+class QuestionPosed(Event, type="question.posed.v1"):
+    """The plan wants this question answered."""
+
+    question: Question
+    library: str
+    """A digest of all documents read: with the same one, the same passages are there to search."""
+
+
+class BriefPlanned(Event, type="brief.planned.v1"):
+    """The plan is made; one QuestionPosed follows for each question."""
+
+    title: str
+    questions: list[Question]
+    sentences_max: int
+
+
+class Evidence(_Value):
+    """A passage that speaks to a question. Positions are those of `documents.Passage`."""
+
+    document: str
+    start: int
+    line: int
+    text: str
+    heading: str = ""
+    score: float
+    """How well it fits, above 0; the best passage for the question has 1."""
+
+
+class EvidenceFound(Event, type="evidence.found.v1"):
+    """What the documents say to a question, best first; nothing found is an empty list."""
+
+    question: int
+    passages: list[Evidence]
+    weights: dict[str, float]
+    """How much each term of the question tells, rare terms more; they sum to 1."""
+
+
+class Sentence(_Value):
+    """One sentence of a brief and where it stands, verbatim by `words.plain`."""
+
+    text: str
+    document: str
+    start: int
+    end: int
+    line_first: int
+    line_last: int
+
+
+class Section(_Value):
+    """The answer to one question."""
+
+    question: int
+    subject: str
+    sentences: list[Sentence]
+
+
+class BriefDrafted(Event, type="brief.drafted.v1"):
+    """A draft is ready for review."""
+
+    version: int
+    """1 for the first draft."""
+
+    title: str
+    sections: list[Section]
+
+
+class Objection(_Value):
+    """Why a sentence should not be in the brief."""
+
+    document: str
+    start: int
+    end: int
+    reason: str
+
+
+class RevisionRequested(Event, type="revision.requested.v1"):
+    """The reviewer wants another draft without the sentences objected to."""
+
+    version: int
+    objections: list[Objection]
+
+
+class Source(_Value):
+    """A document that the brief quotes."""
+
+    document: str
+    digest: str
+
+
+class Unread(_Value):
+    """A document that could not be read."""
+
+    document: str
+    reason: str
+
+
+class BriefReviewed(Event, type="brief.reviewed.v1"):
+    """The brief as it will be published: it waits for somebody's approval."""
+
+    version: int
+    title: str
+    sections: list[Section]
+    sources: list[Source]
+    """The documents quoted, sorted."""
+
+    unread: list[Unread] = Field(default_factory=list)
+    dropped: list[Objection] = Field(default_factory=list)
+    """What was objected to in the last draft and has been left out."""
+
+
+class BriefApproved(Event, type="brief.approved.v1"):
+    """Somebody read the reviewed brief and wants it published."""
+
+    version: int
+    """The version that was read; an approval of another version decides nothing."""
+
+    by: str
+
+
+class BriefRejected(Event, type="brief.rejected.v1"):
+    """Somebody read the reviewed brief and does not want it published."""
+
+    version: int
+    by: str
+    reason: str = ""
+
+
+class BriefPublished(Event, type="brief.published.v1"):
+    """The brief is on disk. Completes the saga."""
+
+    path: str
+    digest: str
+    """SHA-256 of the file, as 64 hexadecimal digits."""
+
+    sentences: int
+    documents: int
+    """How many documents it quotes."""
+
+
+class BriefFailed(Event, type="brief.failed.v1"):
+    """There will be no brief. Fails the saga."""
+
+    reason: str
+    """One or two sentences for the person who asked: what is wrong, and what to do."""
+
+
+BRIEF = Saga("brief", starts=BriefRequested, done=BriefPublished, fails=[BriefFailed], deadline=timedelta(minutes=30))
+"""Somebody has to approve the brief within the deadline too."""
