@@ -1,0 +1,1 @@
+"""What `hocket demo` needs besides the crew: documents for a fresh machine, and a check of the brief."""
