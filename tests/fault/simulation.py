@@ -224,9 +224,11 @@ class Simulation:
                 found.append(f"{event_id} was accepted and is lost")
                 continue
             emitted = outcomes.get(event_id, [])
-            executions = {e["execution"] for e in emitted} | {entries[event_id][0]} if event_id in entries else {
-                e["execution"] for e in emitted
-            }
+            executions = (
+                {e["execution"] for e in emitted} | {entries[event_id][0]}
+                if event_id in entries
+                else {e["execution"] for e in emitted}
+            )
             if len(executions) > 1:
                 found.append(f"{event_id} took effect from executions {executions}")
             if emitted and len(emitted) != emitted[0]["siblings"]:

@@ -42,7 +42,9 @@ class Bed:
         self._processes = 0
 
     async def __aenter__(self) -> Self:
-        self.bus = await self._stack.enter_async_context(open_bus([self.server.connect()], publisher="test"))
+        self.bus = await self._stack.enter_async_context(
+            open_bus([self.server.connect()], publisher="test", clock=self.server.clock)
+        )
         if self.agents:
             await self._stack.enter_async_context(running(self.crew()))
             await self.owned()
