@@ -210,12 +210,23 @@ class Bus:
         return await asyncio.gather(*(self.publish(event, key=key, saga=saga, timeout_s=timeout_s) for event in events))
 
     async def publish_envelope(
-        self, envelope: Envelope, *, timeout_s: float = 10.0, retention: timedelta | None = None
+        self,
+        envelope: Envelope,
+        *,
+        to: str | None = None,
+        timeout_s: float = 10.0,
+        retention: timedelta | None = None,
     ) -> Receipt:
-        """Store an event that is an envelope already, such as one from the `cloudevents` SDK."""
+        """Store an event that is an envelope already, such as one from the `cloudevents` SDK.
+
+        With `to` it is addressed to that agent alone, which handles it as it would any other of its type.
+        """
         key = envelope.partitionkey or envelope.correlationid or envelope.id
         shard = shard_of(key, self.shards)
-        subject = Names(self.domain, shard).event(key, self._publisher, envelope.id, 0, envelope.type)
+        names = Names(self.domain, shard)
+        subject = names.event(key, self._publisher, envelope.id, 0, envelope.type)
+        if to is not None:
+            subject = names.command(to, key, envelope.id, 0, envelope.type)
         attributes = {ATTRIBUTE_EVENT_ID: envelope.id, ATTRIBUTE_EVENT_TYPE: envelope.type}
         with span(SPAN_PUBLISH, attributes, kind=SpanKind.PRODUCER, traceparent=envelope.traceparent) as trace:
             if trace != envelope.traceparent:

@@ -111,12 +111,27 @@ class Names:
         return f"{self.root}.evt.{token(key)}.*.*.*.{type_tokens(event_type) if event_type else '>'}"
 
     def events_by_id(self, event_id: str) -> list[str]:
-        """Where events with this id can be: published from outside, and emitted by an agent."""
-        found = [f"{self.root}.evt.*.*.{token(event_id)}.0.>"]
+        """Where events with this id can be: published from outside or emitted by an agent, to all or to one."""
+        places = [f"{token(event_id)}.0"]
         cause, dot, i = event_id.rpartition(".")
         if dot and i.isascii() and i.isdigit():
-            found.append(f"{self.root}.evt.*.*.{token(cause)}.{int(i)}.>")
-        return found
+            places.append(f"{token(cause)}.{int(i)}")
+        return [f"{self.root}.{kind}.*.*.{place}.>" for kind in ("evt", "cmd") for place in places]
+
+    def caused(self, agent: str, cause: str) -> str:
+        """Everything that one handling emitted, on whichever key."""
+        return f"{self.root}.evt.*.{token(agent)}.{token(cause)}.>"
+
+    def everything_of_key(self, key: str) -> list[str]:
+        """All that the log holds under a key: events, commands, states, open runs, dead letters."""
+        name = token(key)
+        return [
+            f"{self.root}.evt.{name}.>",
+            f"{self.root}.cmd.*.{name}.>",
+            f"{self.root}.act.*.{name}",
+            f"{self.root}.run.*.{name}.*",
+            f"{self.root}.dead.*.{name}.*",
+        ]
 
     @property
     def all_events(self) -> str:
@@ -130,6 +145,11 @@ class Names:
     def owner(self, agent: str) -> str:
         """The record of the current owner's claim."""
         return f"{self.root}.own.{token(agent)}"
+
+    @property
+    def owners(self) -> str:
+        """The claims of all agents that have ever owned this shard."""
+        return f"{self.root}.own.*"
 
     def cursor(self, agent: str) -> str:
         """The record of how far the agent has come."""
@@ -158,6 +178,10 @@ class Names:
     def dead(self, agent: str, key: str, event_id: str) -> str:
         """A dead letter."""
         return f"{self.root}.dead.{token(agent)}.{token(key)}.{token(event_id)}"
+
+    def letters(self, key: str, event_id: str) -> str:
+        """Every agent's dead letter about one event."""
+        return f"{self.root}.dead.*.{token(key)}.{token(event_id)}"
 
     @property
     def all_dead(self) -> str:
@@ -192,3 +216,8 @@ def address(subject: str) -> Address:
     key, agent = (first, second) if parts[2] == "evt" else (second, first)
     event_type = ".".join(untoken(part) for part in parts[7:])
     return Address(parts[2], key, agent, untoken(parts[5]), int(parts[6]), event_type)
+
+
+def tokens_of(subject: str) -> tuple[str, ...]:
+    """A subject's tokens after domain and shard, unescaped: its kind, then whose it is."""
+    return tuple(untoken(part) for part in subject.split(".")[2:])
