@@ -1,0 +1,122 @@
+"""What a service says of itself before any of its code runs: `agent.toml` as a value."""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hocket.errors import BadManifest
+from hocket_schemas.event import TYPE_PATTERN
+
+FILE = "agent.toml"
+CODE = "agent.py"
+
+Start = Literal["now", "start"]
+"""What an agent that is new to the log begins with: what comes from now on, or the first event ever."""
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_TEXTS = ("name", "version", "about", "from")
+_LISTS = ("consumes", "emits", "agents")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One service's manifest.
+
+    ```toml
+    name = "greeter"
+    version = "1"
+    about = "Greets whoever asks for it."
+    from = "now"
+    consumes = ["greeting.asked.v1"]
+    emits = ["greeting.given.v1"]
+    ```
+    """
+
+    name: str
+    """The agent's name; of a service with several agents, its own."""
+
+    version: str = ""
+    """Empty: whatever the code says."""
+
+    about: str = ""
+    start: Start = "now"
+    """`from` in the file. It counts only once: later the cursor says where to go on."""
+
+    consumes: tuple[str, ...] = ()
+    emits: tuple[str, ...] = ()
+    agents: tuple[str, ...] = ()
+    """The names of the agents in `agent.py`; need not be given when there is one, named like the service."""
+
+
+def is_service(folder: Path) -> bool:
+    """Whether a folder holds a service: a manifest and its code."""
+    return (folder / FILE).is_file() and (folder / CODE).is_file()
+
+
+def services_in(folder: Path) -> list[Path]:
+    """The services of a folder, by name; a folder that is a service itself is the only one."""
+    if is_service(folder):
+        return [folder]
+    return sorted(path for path in folder.glob("*") if is_service(path)) if folder.is_dir() else []
+
+
+def read(folder: Path) -> Manifest:
+    """The manifest of a service. Raises BadManifest, naming the file and the key."""
+    path = folder / FILE
+    try:
+        return parse(path.read_text("utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadManifest(f"{path} cannot be read: {error}") from error
+
+
+def parse(text: str, where: str) -> Manifest:
+    """A manifest from its text. Raises BadManifest; `where` is what the message calls the text."""
+    try:
+        fields = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadManifest(f"{where} is no TOML: {error}") from error
+    unknown = sorted(set(fields) - {*_TEXTS, *_LISTS})
+    if unknown:
+        raise BadManifest(f"{where}: unknown key {unknown[0]!r}, known are {', '.join((*_TEXTS, *_LISTS))}")
+    texts = {key: _text(fields, key, where) for key in _TEXTS}
+    lists = {key: _names(fields, key, where) for key in _LISTS}
+    name = texts["name"]
+    if not _NAME.fullmatch(name):
+        raise BadManifest(f"{where}: name is {name!r}, wants ASCII letters, digits, '-' and '_'")
+    if texts["from"] not in ("", "now", "start"):
+        raise BadManifest(f"{where}: from is {texts['from']!r}, wants 'now' or 'start'")
+    for key in ("consumes", "emits"):
+        for event_type in lists[key]:
+            if not TYPE_PATTERN.fullmatch(event_type):
+                raise BadManifest(f"{where}: {key} names {event_type!r}, wants types such as 'noun.verbed.v1'")
+    return Manifest(
+        name=name,
+        version=texts["version"],
+        about=texts["about"],
+        start="start" if texts["from"] == "start" else "now",
+        consumes=lists["consumes"],
+        emits=lists["emits"],
+        agents=lists["agents"] or (name,),
+    )
+
+
+def _text(fields: dict[str, Any], key: str, where: str) -> str:
+    value = fields.get(key, "")
+    if not isinstance(value, str):
+        raise BadManifest(f"{where}: {key} is {value!r}, wants a text in quotes")
+    return value
+
+
+def _names(fields: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
+    value = fields.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise BadManifest(f"{where}: {key} is {value!r}, wants a list of texts")
+    twice = sorted({name for name in value if value.count(name) > 1})
+    if twice:
+        raise BadManifest(f"{where}: {key} names {twice[0]!r} twice")
+    return tuple(sorted(value))
+
+
+__all__ = ["CODE", "FILE", "Manifest", "Start", "is_service", "parse", "read", "services_in"]

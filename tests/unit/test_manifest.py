@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hocket.errors import BadManifest
+from hocket.host import manifest
+from hocket.host.manifest import Manifest
+
+ROOT = Path(__file__).parents[2]
+COMPLETE = """
+name = "greeter"
+version = "2"
+about = "Greets."
+from = "start"
+consumes = ["b.asked.v1", "a.asked.v1"]
+emits = ["a.given.v1"]
+"""
+
+
+def test_a_complete_manifest_is_a_value() -> None:
+    read = manifest.parse(COMPLETE, "agent.toml")
+
+    assert read == Manifest(
+        name="greeter",
+        version="2",
+        about="Greets.",
+        start="start",
+        consumes=("a.asked.v1", "b.asked.v1"),
+        emits=("a.given.v1",),
+        agents=("greeter",),
+    )
+
+
+def test_a_name_is_enough() -> None:
+    read = manifest.parse('name = "greeter"', "agent.toml")
+
+    assert read == Manifest(name="greeter", agents=("greeter",))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("name = ", "is no TOML"),
+        ("", "name is ''"),
+        ('name = "a b"', "name is 'a b'"),
+        ("name = 7", "name is 7, wants a text"),
+        ('name = "a"\nversion = 1', "version is 1, wants a text"),
+        ('name = "a"\nconsume = []', "unknown key 'consume'"),
+        ('name = "a"\nfrom = "yesterday"', "from is 'yesterday'"),
+        ('name = "a"\nconsumes = "b.asked.v1"', "consumes is 'b.asked.v1', wants a list"),
+        ('name = "a"\nemits = [1]', "emits is [1], wants a list"),
+        ('name = "a"\nemits = ["Asked"]', "emits names 'Asked'"),
+        ('name = "a"\nemits = ["b.asked.v1", "b.asked.v1"]', "'b.asked.v1' twice"),
+    ],
+)
+def test_what_is_wrong_names_the_file_and_the_key(text: str, complaint: str) -> None:
+    with pytest.raises(BadManifest) as refused:
+        manifest.parse(text, "services/a/agent.toml")
+
+    assert str(refused.value).startswith("services/a/agent.toml")
+    assert complaint in str(refused.value)
+
+
+def test_a_folder_without_a_manifest_is_refused_by_path(tmp_path: Path) -> None:
+    with pytest.raises(BadManifest, match=str(tmp_path)):
+        manifest.read(tmp_path)
+
+
+def test_services_are_folders_with_a_manifest_and_code_and_a_service_is_its_own_only_one(tmp_path: Path) -> None:
+    for name in ("b", "a", "half", "other"):
+        (tmp_path / name).mkdir()
+    for name in ("b", "a"):
+        (tmp_path / name / "agent.py").touch()
+    for name in ("b", "a", "half"):
+        (tmp_path / name / "agent.toml").touch()
+
+    found = manifest.services_in(tmp_path)
+
+    assert found == [tmp_path / "a", tmp_path / "b"]
+    assert manifest.services_in(tmp_path / "a") == [tmp_path / "a"]
+    assert manifest.services_in(tmp_path / "nowhere") == []
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_manifest_or_refused(text: str) -> None:
+    try:
+        read = manifest.parse(text, "agent.toml")
+    except BadManifest:
+        return
+
+    assert read.agents
+
+
+@pytest.mark.parametrize("folder", manifest.services_in(ROOT / "services"), ids=lambda path: path.name)
+def test_every_service_of_the_crew_has_a_manifest_named_like_its_folder(folder: Path) -> None:
+    assert manifest.read(folder).name == folder.name
