@@ -317,9 +317,9 @@ class MemoryLog:
                     return
                 position = message.seq + 1
                 yield message
-            if len(found) < 256:
-                if not follow:
-                    return
+            if not follow and len(found) < 256:
+                return
+            if not found:  # else more may have come while these were read
                 await self.server.changed()
             await self._travel()
 
