@@ -54,13 +54,9 @@ class Agent(Generic[S]):
     """
 
     @overload
-    def __init__(
-        self: "Agent[None]", name: str, *, version: str = ..., limits: Limits | None = ...
-    ) -> None: ...
+    def __init__(self: "Agent[None]", name: str, *, version: str = ..., limits: Limits | None = ...) -> None: ...
     @overload
-    def __init__(
-        self, name: str, *, state: type[S], version: str = ..., limits: Limits | None = ...
-    ) -> None: ...
+    def __init__(self, name: str, *, state: type[S], version: str = ..., limits: Limits | None = ...) -> None: ...
     def __init__(
         self, name: str, *, state: type[S] | None = None, version: str = "0", limits: Limits | None = None
     ) -> None:
@@ -128,9 +124,7 @@ def _takes_context(function: Callable[..., Any]) -> bool:
         if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
     if not 1 <= len(taken) <= 2:
-        raise UsageError(
-            f"{function.__qualname__} takes {len(taken)} arguments, wants (event) or (event, ctx)"
-        )
+        raise UsageError(f"{function.__qualname__} takes {len(taken)} arguments, wants (event) or (event, ctx)")
     return len(taken) == 2
 
 

@@ -32,6 +32,10 @@ class LoopClock:
         """Seconds since the Unix epoch."""
         return self._origin_s + asyncio.get_running_loop().time()
 
+    def advance(self, by_s: float) -> None:
+        """Set the clock, forward or back; the loop's own time goes on as before."""
+        self._origin_s += by_s
+
 
 def utc(at_s: float) -> datetime:
     """The moment `at_s` seconds after the Unix epoch."""

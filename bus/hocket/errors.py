@@ -27,6 +27,7 @@ HocketError
 │   └── BadReturn               a handler returned what is no event
 ├── NothingRuns                 there is no running system to talk to
 ├── NotReady                    a system did not come up in time
+├── StepFailed                  a step of a run failed for good, now or before a crash
 └── NotFound                    the event, key or saga asked for is not in the log
 """
 
@@ -158,6 +159,19 @@ class NotReady(HocketError):
     """A system did not come up in time; the message names who is missing."""
 
 
+class StepFailed(HocketError):
+    """A step of a run failed for good, now or before a crash; the journal remembers it.
+
+    `error_type` and `message` are those of the failure that ended it.
+    """
+
+    def __init__(self, step: str, error_type: str, message: str) -> None:
+        super().__init__(f"step {step!r} failed: {error_type}: {message}")
+        self.step = step
+        self.error_type = error_type
+        self.message = message
+
+
 class NotFound(HocketError):
     """The event, key or saga asked for is not in the log (or has aged out)."""
 
@@ -187,6 +201,7 @@ __all__ = [
     "OutcomeUnknown",
     "PermissionDenied",
     "ServerTooOld",
+    "StepFailed",
     "StorageFull",
     "TopologyMismatch",
     "Unavailable",

@@ -81,5 +81,8 @@ class Limits:
     state_bytes_max: int = 1_000_000
     """Largest encoded actor state."""
 
+    journal_kept: timedelta = timedelta(days=400)
+    """How long a run's journal stays in the log, counted from each entry: no run may last longer."""
+
     dead_kept: timedelta = timedelta(days=90)
     """How long a dead letter stays in the log."""

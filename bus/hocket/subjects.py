@@ -171,17 +171,17 @@ class Names:
         """Every run head of an agent."""
         return f"{self.root}.run.{token(agent)}.>"
 
-    def journal(self, agent: str, key: str, run: str, i: int) -> str:
-        """One entry of a run's journal."""
-        return f"{self.root}.jrn.{token(agent)}.{token(key)}.{token(run)}.{i}"
+    def journal(self, agent: str, key: str, run: str) -> str:
+        """A run's journal; entry `i` is one token more."""
+        return f"{self.root}.jrn.{token(agent)}.{token(key)}.{token(run)}"
 
     def dead(self, agent: str, key: str, event_id: str) -> str:
         """A dead letter."""
         return f"{self.root}.dead.{token(agent)}.{token(key)}.{token(event_id)}"
 
-    def letters(self, key: str, event_id: str) -> str:
-        """Every agent's dead letter about one event."""
-        return f"{self.root}.dead.*.{token(key)}.{token(event_id)}"
+    def letters(self, event_id: str, key: str | None = None) -> str:
+        """Every agent's dead letter about an event; faster when its key is known."""
+        return f"{self.root}.dead.*.{'*' if key is None else token(key)}.{token(event_id)}"
 
     @property
     def all_dead(self) -> str:

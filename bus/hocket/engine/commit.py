@@ -210,8 +210,9 @@ class Committer:
         now_s = asyncio.get_running_loop().time()
         for tenure, finishing in group.tenures.items():
             if group.plain:
-                tenure.finish(finishing, now_s)
-                self._lag(tenure)
+                if finishing:
+                    tenure.finish(finishing, now_s)
+                    self._lag(tenure)
             else:
                 tenure.cursor.finish(finishing)
                 tenure.lagging_since_s = None
@@ -253,7 +254,8 @@ def _writes(group: _Group) -> tuple[list[Write], list[tuple[int, Cell]]]:
 
 
 def _fenced_single(transition: Transition) -> Write:
-    return _expecting(transition.events[0], transition.tenure.fence)
+    (write,) = (*transition.events, *transition.records)
+    return _expecting(write, transition.tenure.fence)
 
 
 def _expecting(write: Write, expect: Expect) -> Write:

@@ -5,25 +5,34 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from hocket.engine.handling import Received
+from hocket.engine.runs import Head
 from hocket.engine.transition import Cell
-from hocket.log.base import Message
+from hocket.log.base import Message, Seq
 
 
 @dataclass(slots=True, eq=False)
 class Work:
     """One event in hand."""
 
-    message: Message
+    seq: Seq
     key: str
     suspect: bool
+    """Whether an earlier owner may have answered it."""
+
+    message: Message | None = None
+    """None: a run that goes on; its event is read again from the log."""
+
     run: str | None = None
     """The subject of its run head, once it left the cursor's window."""
 
-    cause: str | None = None
-    """The token of its handling; None until the event has passed the gate."""
+    head: Head | None = None
+    """The run as it was found."""
 
-    handler: str = ""
-    started_s: float | None = None
+    received: Received | None = None
+    """The event, once it has passed the gate."""
+
+    started_s: float = 0.0
 
 
 @dataclass(slots=True, eq=False)

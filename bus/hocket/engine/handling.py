@@ -3,7 +3,7 @@
 import asyncio
 import traceback
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +29,7 @@ from hocket.errors import (
 from hocket.ids import cause_of
 from hocket.log.base import APPEND_MESSAGES_MAX, Log, Message, Write
 from hocket.process import Process
+from hocket.run import Run, Suspend
 from hocket.subjects import Names, address, shard_of, token
 from hocket.telemetry import (
     ATTRIBUTE_AGENT,
@@ -90,6 +91,15 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Waits:
+    """The handler came to a wait: what it did so far is committed, and it goes on later."""
+
+    until_s: float
+    done: Done | None
+    """None: the wait was begun before, and everything up to it is committed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Again:
     """The attempt failed; another may succeed."""
 
@@ -105,7 +115,7 @@ class Dead:
     attempts: int
 
 
-Outcome = Done | Again | Dead
+Outcome = Done | Waits | Again | Dead
 
 
 class Handling:
@@ -138,7 +148,7 @@ class Handling:
         saga = envelope.correlationid or where.key
         return Received(message, envelope, event, handler, where.key, saga, cause)
 
-    async def attempt(self, received: Received, state: Any, number: int) -> Outcome:
+    async def attempt(self, received: Received, state: Any, number: int, run: Run, fresh: Callable[[], Any]) -> Outcome:
         """Run the handler once, and decide what its end means."""
         handler = received.handler
         error: Exception
@@ -148,17 +158,27 @@ class Handling:
             saga=received.saga,
             state=state,
             cause=received.cause,
-            clock=self._process.clock,
+            process=self._process,
             allowed=handler.emits,
             read_history=lambda event: self._history(received, event),
+            run=run,
+            fresh_state=fresh,
             attempt=number,
         )
+        run.restart()
         try:
             attributes = _attributes(self._agent.name, received, number)
             with span(SPAN_HANDLE, attributes, traceparent=received.envelope.traceparent) as trace:
                 async with asyncio.timeout(handler.timeout_s):
                     result = await _call(handler, received.event, context)
                 return self._done(received, context, result, trace)
+        except Suspend as wait:
+            if wait.replayed:
+                return Waits(wait.until_s, None)
+            try:
+                return Waits(wait.until_s, self._done(received, context, None, received.envelope.traceparent))
+            except (BadReturn, UsageError) as misuse:
+                return Dead(misuse, number)
         except TimeoutError as cause:
             error = cause
             if handler.timeout_s is not None:
@@ -235,7 +255,11 @@ class Handling:
         if len(context.emitted) > EMITTED_MAX:
             raise BadReturn(f"{len(context.emitted)} events from one handling, the limit is {EMITTED_MAX}")
         time = rfc3339(self._process.clock.now_s()) if context.emitted else ""
-        writes = [self._write(received, emission, i, time, trace) for i, emission in enumerate(context.emitted)]
+        writes = [
+            self._write(received, emission, i, time, trace)
+            for i, emission in enumerate(context.emitted)
+            if i >= context.run.emitted
+        ]
         home = all((e.key or received.key) == received.key for e in context.emitted)
         return Done(writes, home, self._dump(context.state), context.state)
 

@@ -88,7 +88,7 @@ class Transition:
     """Of a suspect: nothing may be in the log under this pattern."""
 
     single: bool = False
-    """Whether it is one event on its cause's own key: then a plain publish can carry it."""
+    """Whether it is one event on its cause's own key, or one journal entry: a plain publish can carry it."""
 
     settled: Callable[[bool], None] | None = None
     """Called with True when it is stored, with False when an earlier owner's outcome was found instead.

@@ -3,25 +3,23 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from datetime import timedelta
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, assert_never
-
-import orjson
 
 from hocket.agent import Agent
 from hocket.clock import rfc3339
 from hocket.engine.commit import Committer
 from hocket.engine.dispatch import Actor, Cells, Dispatcher, Work
-from hocket.engine.handling import Again, Dead, Done, Handling, Received
+from hocket.engine.handling import Again, Dead, Done, Handling, Received, Waits
+from hocket.engine.runs import Head, Parked, tombstone
 from hocket.engine.transition import Cell, Tenure, Transition
 from hocket.errors import NotFound, OutcomeUnknown
 from hocket.log.base import Consumption, Log, Message, Seq, Write
 from hocket.process import Process
+from hocket.run import Entry, Run
 from hocket.subjects import address
 from hocket.telemetry import note
-
-TOMBSTONE_KEPT = timedelta(hours=1)
-"""How long the empty record of an ended run stays; it only has to outlive the append that wrote it."""
 
 
 class Worker:
@@ -48,6 +46,7 @@ class Worker:
         self._handling = Handling(agent, log, shards, process)
         self._names = self._handling.names
         self._cells = Cells(agent.limits.actors_cached)
+        self._parked = Parked(process.clock)
         self._dispatcher: Dispatcher
         self._room = asyncio.Event()
         self._pending = 0
@@ -66,37 +65,48 @@ class Worker:
         limits = self._agent.limits
         async with asyncio.TaskGroup() as tasks:
             self._dispatcher = Dispatcher(self._turn, tasks, limits.concurrency)
-            await self._resume(heads)
+            self._resume(heads)
             ended = tasks.create_task(self.tenure.ended())
             pump = tasks.create_task(self._pump(consumption))
-            mover = tasks.create_task(self._move_out_slow())
+            others = [tasks.create_task(self._move_out_slow()), tasks.create_task(self._wake())]
             await stop.wait()
             pump.cancel()
+            others[1].cancel()
             try:
                 await self._dispatcher.quiet(limits.drain_s)
             except TimeoutError:
-                self._note("drain cuts off", running=len(self._dispatcher.running))
-                self._dispatcher.cancel()
+                self._suspend_all()
             try:
                 await self._committer.flush(limits.append_s * 2)
             except TimeoutError:
                 raise OutcomeUnknown("the last commits stay unanswered") from None
-            mover.cancel()
-            ended.cancel()
+            for task in (*others, ended):
+                task.cancel()
 
-    async def _resume(self, heads: Sequence[Message]) -> None:
+    def _suspend_all(self) -> None:
+        """Stop the handlers that still run; as runs they go on from their journals under the next owner."""
+        self._note("drain suspends", running=len(self._dispatcher.running))
+        for work in list(self._dispatcher.running):
+            if work.run is None and work.received is not None:
+                self._move_out(work, work.received)
+        self._dispatcher.cancel()
+
+    def _resume(self, heads: Sequence[Message]) -> None:
         """Take up the open runs: their events left the cursor's window, so nothing delivers them again."""
-        runs: list[Work] = []
-        for head in heads:
-            fields = orjson.loads(head.data)
-            message = await self._log.last(fields["subject"])
-            if message is None:
-                self._note("run without its event", subject=fields["subject"])
+        running: list[Work] = []
+        for message in heads:
+            head = Head.from_json(message.data)
+            if head.until_s is not None:
+                self._parked.park(message.subject, head)
             else:
-                key = address(message.subject).key
-                runs.append(Work(message, key, suspect=fields["suspect"], run=head.subject))
-        for work in sorted(runs, key=lambda work: work.message.seq):
+                running.append(_going_on(message.subject, head))
+        for work in sorted(running, key=lambda work: work.seq):
             self._dispatcher.add(work)
+
+    async def _wake(self) -> None:
+        """Let each waiting run go on when its time has come."""
+        while True:
+            self._dispatcher.add(_going_on(*await self._parked.next_due()))
 
     async def _pump(self, consumption: Consumption) -> None:
         """Take deliveries into the window, in log order."""
@@ -110,29 +120,36 @@ class Worker:
                 self._pending = message.pending
                 if cursor.begin(message.seq):
                     suspect = message.seq < self.tenure.doubt
-                    self._dispatcher.add(Work(message, _key_of(message), suspect))
+                    self._dispatcher.add(Work(message.seq, _key_of(message), suspect, message))
             if cursor.floor > acked:
                 acked = cursor.floor
                 await consumption.ack(acked)
 
     async def _turn(self, actor: Actor, work: Work) -> None:
         """The life of one event. Nothing of it is in the log before the one append that finishes it."""
-        received = self._handling.receive(work.message)
-        if isinstance(received, Dead):
-            await self._bury(work, received)
+        message = work.message or await self._event_of(work)
+        if message is None:
             return
-        work.cause = received.cause
-        work.handler = received.handler.function.__qualname__
+        received = self._handling.receive(message)
+        if isinstance(received, Dead):
+            await self._bury(work, message, received)
+            return
+        work.received = received
         cell = await self._load(actor.key)
+        run = self._run(work, received)
         attempts = 0
         while True:
             attempts += 1
             self._process.reach("before handler")
-            outcome = await self._handling.attempt(received, cell.value if cell else None, attempts)
+            state = self._scratch(cell) if run.emitted or work.head else cell and cell.value
+            outcome = await self._handling.attempt(received, state, attempts, run, lambda: self._scratch(cell))
             self._process.reach("after handler")
             match outcome:
                 case Done():
                     await self._commit(work, cell, outcome)
+                    return
+                case Waits(until_s, done):
+                    await self._park(work, received, cell, done, run, until_s)
                     return
                 case Again(wait_s, error):
                     self._note("attempt failed", id=received.envelope.id, attempt=attempts, error=repr(error))
@@ -140,10 +157,19 @@ class Worker:
                     await asyncio.sleep(wait_s)
                 case Dead():
                     self._restore(cell)
-                    await self._bury(work, outcome, received)
+                    await self._bury(work, message, outcome)
                     return
                 case _:
                     assert_never(outcome)
+
+    async def _event_of(self, work: Work) -> Message | None:
+        """Read a run's event again. When it has aged out of the log the run cannot go on, and says so."""
+        assert work.head is not None
+        message = await self._log.last(work.head.subject)
+        if message is None:
+            gone = Message(work.head.subject, work.seq, b"")
+            await self._bury(work, gone, Dead(NotFound("the run's event has aged out of the log"), 0))
+        return message
 
     async def _load(self, key: str) -> Cell | None:
         """The actor's state: from memory, or from its record."""
@@ -166,39 +192,91 @@ class Worker:
         if cell is not None:
             cell.value = self._handling.read_state(cell.data)
 
+    def _scratch(self, cell: Cell | None) -> Any:
+        """A copy of the actor's state as it is now."""
+        return self._handling.read_state(cell.data) if cell is not None else None
+
+    def _run(self, work: Work, received: Received) -> Run:
+        """What this handling remembers; the journal is read when the first durable call asks for it."""
+        where = self._names.journal(self._agent.name, work.key, received.cause)
+
+        async def load() -> list[Entry]:
+            if work.head is None and not work.suspect:
+                return []  # nobody can have begun it before us
+            async with aclosing(self._log.scan([f"{where}.*"])) as messages:
+                found = {int(m.subject.rpartition(".")[2]): Entry.from_json(m.data) async for m in messages}
+            return [found[i] for i in sorted(found)]
+
+        async def record(i: int, entry: Entry) -> None:
+            stored = asyncio.get_running_loop().create_future()
+            transition = Transition(self.tenure, None, single=True)
+            transition.records.append(self._journalled(where, i, entry))
+            transition.settled = stored.set_result
+            self._committer.put(transition)
+            await stored
+
+        return Run(load, record, emitted=work.head.emitted if work.head else 0)
+
     async def _commit(self, work: Work, cell: Cell | None, done: Done) -> None:
         """Hand the outcome to the committer."""
+        transition = self._transition(work, cell, done)
+        transition.single = done.home and len(done.events) == 1 and transition.cell is None
+        await self._put(transition, work, ends=True)
+
+    async def _park(
+        self, work: Work, received: Received, cell: Cell | None, done: Done | None, run: Run, until_s: float
+    ) -> None:
+        """Commit what the run did before its wait, together with the wait, and let go of its memory."""
+        if done is None:
+            assert work.run is not None, "a wait in the journal has a head in the log"
+            assert work.head is not None, "and was woken from it"
+            self._parked.park(work.run, replace(work.head, until_s=until_s))
+            return
+        transition = self._transition(work, cell, done)
+        head = self._head(received, suspect=False, emitted=run.emitted + len(done.events), until_s=until_s)
+        where = self._names.journal(self._agent.name, work.key, received.cause)
+        transition.records += [self._journalled(where, i, entry) for i, entry in run.noted]
+        name = work.run or self._names.run(self._agent.name, work.key, received.cause)
+        transition.records.append(Write(name, head.to_json()))
+        if await self._put(transition, work, ends=False):
+            self._parked.park(name, head)
+
+    def _transition(self, work: Work, cell: Cell | None, done: Done) -> Transition:
+        """What the handler's execution changed: its events, and the state if it is another one now."""
         changed = cell if cell is not None and done.state != cell.data else None
         if cell is not None:
             cell.value, cell.data = done.value, done.state
-        transition = Transition(self.tenure, self._finishes(work), done.events, changed, done.state)
-        transition.single = done.home and len(done.events) == 1 and changed is None
-        await self._put(transition, work)
+        return Transition(self.tenure, self._finishes(work), done.events, changed, done.state)
 
-    async def _bury(self, work: Work, dead: Dead, received: Received | None = None) -> None:
+    async def _bury(self, work: Work, message: Message, dead: Dead) -> None:
         """Write the dead letter; the key goes on with its next event."""
-        event_id = received.letter_id if received else f"seq-{work.message.seq}"
-        self._note("dead letter", subject=work.message.subject, error=repr(dead.error))
+        event_id = work.received.letter_id if work.received else f"seq-{work.seq}"
+        self._note("dead letter", subject=message.subject, error=repr(dead.error))
         self._process.reach("before dead letter")
         transition = Transition(self.tenure, self._finishes(work))
-        transition.records.append(self._handling.dead_letter(work.message, work.key, event_id, dead))
-        await self._put(transition, work)
+        transition.records.append(self._handling.dead_letter(message, work.key, event_id, dead))
+        await self._put(transition, work, ends=True)
 
-    async def _put(self, transition: Transition, work: Work) -> None:
-        """Queue the transition. A suspect's successor waits for its fate: its state may turn out to be void."""
+    async def _put(self, transition: Transition, work: Work, *, ends: bool) -> bool:
+        """Queue the transition; False when an earlier owner's outcome was found instead.
+
+        Only suspects and waits stay for their fate: a suspect's state may turn out to be void, and a run must
+        not wake before its head is in the log. Everything else goes on at once.
+        """
         self._dispatcher.running.pop(work, None)
-        self.handled += 1
+        self.handled += ends
         cell = transition.cell
-        if work.run is not None:
-            transition.records.append(_tombstone(work.run))
+        if ends and work.run is not None:
+            transition.records.append(tombstone(work.run))
         if not (transition.events or transition.records or cell):
-            self._committer.finish(self.tenure, work.message.seq)
+            self._committer.finish(self.tenure, work.seq)
             self._room.set()
-            return
+            return True
         fate: asyncio.Future[bool] | None = None
-        if work.suspect and work.cause is not None:
+        if work.suspect and work.received is not None:
+            transition.unless = self._names.emitted(work.key, self._agent.name, work.received.cause)
+        if transition.unless or not ends:
             fate = asyncio.get_running_loop().create_future()
-            transition.unless = self._names.emitted(work.key, self._agent.name, work.cause)
         transition.single = transition.single and fate is None and work.run is None
         if cell is not None:
             cell.pending += 1
@@ -212,18 +290,20 @@ class Worker:
 
         transition.settled = settled
         self._committer.put(transition)
-        if fate is not None and not await fate:
-            self._void(work)
+        if fate is None or await fate:
+            return True
+        self._void(work)
+        return False
 
     def _void(self, work: Work) -> None:
         """An earlier owner's handling of this event is in the log: count it as done, and forget ours."""
-        self._note("done before", seq=work.message.seq)
+        self._note("done before", seq=work.seq)
         self._cells.drop(work.key)
         if work.run is None:
-            self._committer.finish(self.tenure, work.message.seq)
+            self._committer.finish(self.tenure, work.seq)
             self._room.set()
         else:
-            self._committer.put(Transition(self.tenure, None, records=[_tombstone(work.run)]))
+            self._committer.put(Transition(self.tenure, None, records=[tombstone(work.run)]))
 
     async def _move_out_slow(self) -> None:
         """Give each event that takes long a run head, so that the cursor's floor can go on without it."""
@@ -232,24 +312,17 @@ class Worker:
         while True:
             await asyncio.sleep(slow_s / 4)
             for work in list(self._dispatcher.running):
-                if work.started_s is not None and work.started_s > loop.time() - slow_s:
+                if work.started_s > loop.time() - slow_s:
                     break
-                if work.run is None and work.cause is not None:
-                    self._move_out(work, work.cause)
+                if work.run is None and work.received is not None:
+                    self._move_out(work, work.received)
 
-    def _move_out(self, work: Work, cause: str) -> None:
+    def _move_out(self, work: Work, received: Received) -> None:
         """Open a run for the event. Its handling goes on; its end will be the run's end."""
         self._process.reach("before run head")
-        head = {
-            "subject": work.message.subject,
-            "seq": work.message.seq,
-            "handler": work.handler,
-            "version": self._agent.version,
-            "since": rfc3339(self._process.clock.now_s()),
-            "suspect": work.suspect,
-        }
-        work.run = self._names.run(self._agent.name, work.key, cause)
-        opening = Transition(self.tenure, work.message.seq, records=[Write(work.run, orjson.dumps(head))])
+        work.run = self._names.run(self._agent.name, work.key, received.cause)
+        head = self._head(received, suspect=work.suspect)
+        opening = Transition(self.tenure, work.seq, records=[Write(work.run, head.to_json())])
         opening.settled = lambda stored: self._opened()
         self._committer.put(opening)
 
@@ -257,12 +330,32 @@ class Worker:
         self._process.reach("after run head")
         self._room.set()
 
+    def _head(self, received: Received, *, suspect: bool, emitted: int = 0, until_s: float | None = None) -> Head:
+        return Head(
+            subject=received.message.subject,
+            seq=received.message.seq,
+            handler=received.handler.function.__qualname__,
+            version=self._agent.version,
+            since=rfc3339(self._process.clock.now_s()),
+            suspect=suspect,
+            emitted=emitted,
+            until_s=until_s,
+        )
+
+    def _journalled(self, where: str, i: int, entry: Entry) -> Write:
+        return Write(f"{where}.{i}", entry.to_json(), ttl=self._agent.limits.journal_kept)
+
     def _finishes(self, work: Work) -> Seq | None:
         """The event that the transition finishes; a run's event was finished when its head was written."""
-        return work.message.seq if work.run is None else None
+        return work.seq if work.run is None else None
 
     def _note(self, event: str, **fields: Any) -> None:
         note(logging.INFO, event, agent=self._agent.name, shard=self._log.shard, **fields)
+
+
+def _going_on(run: str, head: Head) -> Work:
+    """A run that was found, or whose time has come, as work."""
+    return Work(Seq(head.seq), address(head.subject).key, head.suspect, run=run, head=head)
 
 
 def _key_of(message: Message) -> str:
@@ -271,8 +364,3 @@ def _key_of(message: Message) -> str:
         return address(message.subject).key
     except NotFound:
         return f"seq-{message.seq}"
-
-
-def _tombstone(run: str) -> Write:
-    """The end of a run head: an empty body, kept no longer than needed."""
-    return Write(run, b"", ttl=TOMBSTONE_KEPT)

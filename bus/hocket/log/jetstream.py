@@ -1,0 +1,382 @@
+"""The real log: a shard's stream on NATS JetStream, appended to in atomic batches, read through pulls.
+
+The connection is `jetstream_link.py`'s business, deliveries are `pull.py`'s, bytes and error codes are
+`wire.py`'s, configurations are `topology.py`'s. What is left here is the order in which they are used.
+"""
+
+import asyncio
+import random
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+
+from hocket.errors import ConsumerLost, OutcomeUnknown, ServerTooOld, TopologyMismatch, Unavailable, UsageError
+from hocket.ids import fresh
+from hocket.log import wire
+from hocket.log.base import Message, Seq, Write
+from hocket.log.jetstream_link import Link, Received, linked
+from hocket.log.pull import Deliveries
+from hocket.log.topology import (
+    ConsumerSettings,
+    Create,
+    Refuse,
+    StreamSettings,
+    Update,
+    overlaid,
+    plan,
+    stream_name,
+    stream_settings,
+)
+
+SERVER_VERSION_MIN = (2, 15, 1)
+"""Older servers have bugs in atomic batches that break the append protocol."""
+
+READ_S = 5.0
+"""The deadline of a read, and of making a consumer."""
+
+ATTEMPT_S = 1.5
+"""The longest wait for one answer to what can be asked again: a leader may have died with the question."""
+
+PAUSE_FIRST_S = 0.005
+PAUSE_LONGEST_S = 0.25
+"""The pauses before what was definitely not done is tried again; each is up to twice as long, at random."""
+
+SCAN_MESSAGES = 256
+SCAN_LOSSES_MAX = 8
+"""A scan that loses its consumer so often without reading anything gives up."""
+
+LISTENER_MESSAGES_MAX = 1024
+"""A slow listener keeps this many messages and loses the oldest."""
+
+_CONSUMER_NAME = re.compile(r"[A-Za-z0-9_=-]+")
+
+_CONSUMER_NOT_FOUND = 10014
+_MESSAGE_NOT_FOUND = 10037
+_NAME_IN_USE = 10058
+_STREAM_NOT_FOUND = 10059
+_CONSUMER_EXISTS = 10148
+
+
+@asynccontextmanager
+async def connect(
+    url: str,
+    *,
+    domain: str = "hocket",
+    shards: int | None = None,
+    replicas: int | None = None,
+    max_bytes: int | None = None,
+    name: str = "hocket",
+    create: bool = True,
+    inbox_prefix: str = "_INBOX",
+    timeout_s: float = 10.0,
+) -> AsyncIterator[list["JetStreamLog"]]:
+    """Open a domain: one connection, and one log for each shard, in their order.
+
+    `url` may name several servers, separated by commas. What is not given is taken from the streams as they
+    are; new ones have 1 shard, 1 replica and `topology.STREAM_BYTES_DEFAULT`. With `create` streams that do
+    not exist are made, and room and replicas raised where more is asked for.
+
+    Raises Unavailable when no server takes us within `timeout_s`, ServerTooOld, TopologyMismatch with every
+    difference that breaks a promise, and StorageFull when the server has no room for a stream.
+    """
+    until = asyncio.get_running_loop().time() + timeout_s
+    async with linked(url, name=name, inbox_prefix=inbox_prefix, until=until) as link:
+        await _require_version(link, until)
+        api = _Api(link)
+        if shards is None:
+            config = await api.stream(stream_name(domain, 0), until)
+            shards = (StreamSettings.from_api(config).shards if config else 0) or 1
+        for shard in range(shards):
+
+            def wanted(like: StreamSettings | None, shard: int = shard) -> StreamSettings:
+                return stream_settings(
+                    domain, shard, shards=shards or 1, max_bytes=max_bytes, replicas=replicas, like=like
+                )
+
+            await _settle(api, stream_name(domain, shard), wanted, create=create, until=until)
+        yield [JetStreamLog(link, domain, shard) for shard in range(shards)]
+
+
+async def _require_version(link: Link, until: float) -> None:
+    version = await link.server_version(until)
+    if version < SERVER_VERSION_MIN:
+        found, least = (".".join(map(str, v)) for v in (version, SERVER_VERSION_MIN))
+        raise ServerTooOld(f"nats-server {found} answers; the log needs {least} or newer")
+
+
+async def _settle(
+    api: "_Api",
+    stream: str,
+    wanted_given: Callable[[StreamSettings | None], StreamSettings],
+    *,
+    create: bool,
+    until: float,
+) -> None:
+    """Make a stream as wanted, or say why it cannot be."""
+    while True:
+        config = await api.stream(stream, until)
+        current = StreamSettings.from_api(config) if config else None
+        changes = plan(current, wanted_given(current))
+        if not changes:
+            return
+        match changes[0]:
+            case Refuse() as refused:
+                raise TopologyMismatch(str(refused))
+            case Create() if not create:
+                raise TopologyMismatch(f"stream {stream} does not exist")
+            case Create(settings):
+                answer = await api.ask(f"STREAM.CREATE.{stream}", settings.to_api(), until)
+                if _code(answer) != _NAME_IN_USE:  # else someone else was quicker: look again
+                    _require(answer)
+            case Update(settings) if create:
+                _require(await api.ask(f"STREAM.UPDATE.{stream}", overlaid(config or {}, settings), until))
+            case Update():
+                return
+
+
+class JetStreamLog:
+    """One shard's log on a server; implements `Log`. Made by `connect`."""
+
+    def __init__(self, link: Link, domain: str, shard: int) -> None:
+        self.domain = domain
+        self.shard = shard
+        self.stream = stream_name(domain, shard)
+        self._root = f"{domain}.{shard}."
+        self._link = link
+        self._api = _Api(link)
+
+    async def append(self, writes: Sequence[Write], *, timeout_s: float = 5.0) -> Seq:
+        """See `Log.append`. Raises UsageError for what no log could take."""
+        wire.check(writes, self._root)
+        until = asyncio.get_running_loop().time() + timeout_s
+        pauses = _Pauses(until)
+        while True:
+            found: wire.Verdict
+            try:
+                answer = await self._link.ask(wire.frames(writes, fresh()), until)
+                found = wire.verdict(answer, len(writes))
+            except Unavailable as away:
+                found = wire.Again(str(away))
+            match found:
+                case wire.Stored(last):
+                    return last
+                case wire.Refused(error):
+                    raise error
+                case wire.Again(reason):
+                    await pauses.next(reason)
+
+    async def last(self, subject: str) -> Message | None:
+        """See `Log.last`."""
+        return await self._newest(subject, _deadline())
+
+    async def end(self) -> Seq:
+        """See `Log.end`."""
+        answer = _require(await self._api.ask(f"STREAM.INFO.{self.stream}", None, _deadline()))
+        return Seq(answer["state"]["last_seq"])
+
+    async def leader(self) -> str | None:
+        """The name of the server that leads this shard's stream; None on a single server or while none does."""
+        answer = _require(await self._api.ask(f"STREAM.INFO.{self.stream}", None, _deadline()))
+        return (answer.get("cluster") or {}).get("leader") or None
+
+    async def scan(self, filters: Sequence[str], *, start: int = 1, follow: bool = False) -> AsyncIterator[Message]:
+        """See `Log.scan`."""
+        position = max(1, start)
+        target = None if follow else await self._newest_of(filters)
+        losses = 0
+        while filters and (target is None or position <= target):
+            settings = ConsumerSettings(f"scan-{fresh()}", tuple(filters), position, durable=False)
+            try:
+                await self._make(settings)
+                async with self._reading(settings) as deliveries:
+                    while target is None or position <= target:
+                        taken = await deliveries.take(SCAN_MESSAGES, idle=not follow)
+                        for message in taken:
+                            if target is not None and message.seq > target:
+                                return
+                            position = message.seq + 1
+                            losses = 0
+                            yield message
+                        if target is not None and not taken:
+                            # Nothing more comes: what the target was has been overwritten or has aged out,
+                            # or the replica that is read from has not seen it yet.
+                            target = min(target, await self._newest_of(filters))
+            except (ConsumerLost, Unavailable) as lost:
+                losses += 1
+                if not follow and (isinstance(lost, Unavailable) or losses > SCAN_LOSSES_MAX):
+                    raise Unavailable(f"the scan cannot go on after {position - 1}: {lost}") from lost
+                await asyncio.sleep(min(PAUSE_FIRST_S * 2**losses, PAUSE_LONGEST_S))
+
+    @asynccontextmanager
+    async def consume(self, name: str, filters: Sequence[str], *, start: int) -> AsyncIterator[Deliveries]:
+        """See `Log.consume`.
+
+        The consumer is made anew, not reset: a reset would leave the pulls of the reader before in the
+        queue, and if that one is only paused they would swallow deliveries for as long as they are open.
+        """
+        if not filters or not _CONSUMER_NAME.fullmatch(name):
+            raise UsageError(f"a consumer needs filters and a plain name, not {name!r} with {list(filters)}")
+        settings = ConsumerSettings(name, tuple(filters), start)
+        pauses = _Pauses(_deadline())
+        while not await self._make(settings):
+            await pauses.next(f"others make the consumer {name} at the same time")
+        async with self._reading(settings) as deliveries:
+            yield deliveries
+            await deliveries.flush()
+
+    async def tell(self, subject: str, data: bytes) -> None:
+        """See `Log.tell`. Raises Unavailable at once when there is no connection."""
+        wire.check_subject(subject)
+        await self._link.tell(wire.Frame(subject, data))
+
+    @asynccontextmanager
+    async def listen(self, subject: str) -> AsyncIterator[AsyncIterator[Message]]:
+        """See `Log.listen`. A slow listener keeps the newest 1024 messages."""
+        wire.check_pattern(subject)
+        listener = _Listener()
+        async with self._link.listening(subject, listener, _deadline()):
+            yield listener.heard()
+
+    async def _make(self, settings: ConsumerSettings) -> bool:
+        """Make a consumer in place of any that has its name; False when another was made in between."""
+        until = _deadline()
+        verb = f"{self.stream}.{settings.name}"
+        if settings.durable:
+            gone = await self._api.ask(f"CONSUMER.DELETE.{verb}", None, until)
+            if _code(gone) != _CONSUMER_NOT_FOUND:
+                _require(gone)
+        body = {"stream_name": self.stream, "config": settings.to_api(), "action": "create"}
+        made = await self._api.ask(f"CONSUMER.CREATE.{verb}", body, until)
+        if _code(made) == _CONSUMER_EXISTS:
+            return False
+        _require(made)
+        return True
+
+    @asynccontextmanager
+    async def _reading(self, settings: ConsumerSettings) -> AsyncIterator[Deliveries]:
+        """Read from a consumer that was just made."""
+        deliveries = Deliveries(self.stream, settings.name, acks=settings.durable)
+        async with self._link.channel(deliveries, _deadline(), speaks=deliveries.request) as channel:
+            await deliveries.begin(channel)
+            try:
+                yield deliveries
+            finally:
+                if not settings.durable:
+                    await channel.send(f"$JS.API.CONSUMER.DELETE.{self.stream}.{settings.name}", b"")
+
+    async def _newest_of(self, filters: Sequence[str]) -> int:
+        """The sequence of the newest message under any filter, as the leader knows it."""
+        until = _deadline()
+        found = [await self._newest(pattern, until) for pattern in filters]
+        return max((message.seq for message in found if message), default=0)
+
+    async def _newest(self, subject: str, until: float) -> Message | None:
+        # Not a direct get: any replica answers that, and one that lags answers with the past.
+        answer = await self._api.ask(f"STREAM.MSG.GET.{self.stream}", {"last_by_subj": subject}, until)
+        if _code(answer) == _MESSAGE_NOT_FOUND:
+            return None
+        return wire.stored_message(_require(answer)["message"])
+
+
+def _deadline() -> float:
+    return asyncio.get_running_loop().time() + READ_S
+
+
+def _code(answer: Mapping[str, Any]) -> int:
+    """The error code of an answer; 0: none."""
+    return int((answer.get("error") or {}).get("err_code", 0))
+
+
+def _require(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer, unless it is an error."""
+    if "error" not in answer:
+        return answer
+    match wire.refusal(answer["error"]):
+        case wire.Refused(error):
+            raise error
+        case wire.Again(reason):
+            raise Unavailable(reason)
+
+
+class _Api:
+    """JetStream's own requests, in raw JSON."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def ask(self, verb: str, body: Mapping[str, Any] | None, until: float) -> dict[str, Any]:
+        """Ask until there is an answer; used for what may be asked twice. Raises Unavailable at the deadline."""
+        frame = wire.Frame(f"$JS.API.{verb}", orjson.dumps(body) if body is not None else b"")
+        pauses = _Pauses(until)
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                answer = await self._link.ask([frame], min(until, loop.time() + ATTEMPT_S))
+            except (Unavailable, OutcomeUnknown) as error:
+                await pauses.next(str(error))
+                continue
+            read: dict[str, Any] = orjson.loads(answer)
+            match wire.refusal(read["error"]) if "error" in read else None:
+                case wire.Again(reason) | wire.Refused(Unavailable(args=(reason,))):
+                    await pauses.next(reason)
+                case _:
+                    return read
+
+    async def stream(self, name: str, until: float) -> dict[str, Any] | None:
+        """A stream's configuration; None when there is no such stream."""
+        answer = await self.ask(f"STREAM.INFO.{name}", None, until)
+        if _code(answer) == _STREAM_NOT_FOUND:
+            return None
+        config: dict[str, Any] = _require(answer)["config"]
+        return config
+
+
+class _Pauses:
+    """Longer and longer pauses, up to a deadline."""
+
+    def __init__(self, until: float) -> None:
+        self._until = until
+        self._pause_s = PAUSE_FIRST_S
+
+    async def next(self, reason: str) -> None:
+        """Wait a little. Raises Unavailable with the reason when the deadline would pass meanwhile."""
+        pause_s = self._pause_s * (1 + random.random())
+        if asyncio.get_running_loop().time() + pause_s >= self._until:
+            raise Unavailable(reason)
+        await asyncio.sleep(pause_s)
+        self._pause_s = min(2 * self._pause_s, PAUSE_LONGEST_S)
+
+
+class _Listener:
+    """Keeps what was heard until it is read."""
+
+    def __init__(self) -> None:
+        self._heard: deque[Message] = deque(maxlen=LISTENER_MESSAGES_MAX)
+        self._ready = asyncio.Event()
+        self._lost = ""
+
+    def receive(self, message: Received) -> None:
+        headers = wire.own_headers(message.headers)
+        self._heard.append(Message(message.subject, Seq(0), message.data, headers=headers))
+        self._ready.set()
+
+    def lose(self, reason: str) -> None:
+        self._lost = reason
+        self._ready.set()
+
+    async def tick(self) -> None:
+        """Silence means nothing here."""
+
+    async def heard(self) -> AsyncIterator[Message]:
+        """What was heard, oldest first. Raises Unavailable when listening is no longer allowed."""
+        while True:
+            while self._heard:
+                yield self._heard.popleft()
+            if self._lost:
+                raise Unavailable(self._lost)
+            self._ready.clear()
+            await self._ready.wait()

@@ -1,0 +1,203 @@
+"""What an append is on the wire, and what the server's answers mean: bytes and values, no connection."""
+
+import re
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+
+from hocket.errors import (
+    AppendTooLarge,
+    Conflict,
+    LogError,
+    StorageFull,
+    Unavailable,
+    UsageError,
+)
+from hocket.log.base import APPEND_MESSAGES_MAX, Message, Seq, Write
+
+SUBJECT_LENGTH_MAX = 2000
+"""In characters. The server closes the connection over a protocol line above 4096."""
+
+HEADERS_BYTES_MAX = 65_536
+"""The server's limit of one message's headers."""
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+_SUBJECT = re.compile(r"[!-)+-\-/-=?-~]+(?:\.[!-)+-\-/-=?-~]+)*")
+_PATTERN = re.compile(r"[!-~]+")
+_HEADER_NAME = re.compile(r"(?!Nats-)[A-Za-z0-9_-]+")
+_HEADER_VALUE = re.compile(r"\S(?:[^\x00-\x1f\x7f]*\S)?|")
+_ONE_SECOND = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message to send."""
+
+    subject: str
+    data: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """What the server counts against its payload limit, in bytes: headers and data."""
+        if not self.headers:
+            return len(self.data)
+        lines = sum(len(name) + len(value.encode()) + 4 for name, value in self.headers.items())
+        return len("NATS/1.0\r\n\r\n") + lines + len(self.data)
+
+
+def check(writes: Sequence[Write], root: str) -> None:
+    """Refuse what the server would refuse by closing the connection, or only after half a batch.
+
+    `root` is what every subject begins with, such as `hocket.0.`. Raises AppendTooLarge and UsageError.
+    """
+    if not 1 <= len(writes) <= APPEND_MESSAGES_MAX:
+        raise AppendTooLarge(f"{len(writes)} messages in one append, between 1 and {APPEND_MESSAGES_MAX} go")
+    written: set[str] = set()
+    for write in writes:
+        subject = write.subject
+        check_subject(subject)
+        if not subject.startswith(root):
+            raise UsageError(f"{subject} is not below {root}, where this log stores")
+        if write.ttl is not None and (write.ttl < _ONE_SECOND or write.ttl % _ONE_SECOND):
+            raise UsageError(f"a TTL of {write.ttl} for {subject}, wants whole seconds, at least one")
+        if write.expect and write.expect.subject in written:
+            # The server refuses this for ever with the code that otherwise means "try again".
+            raise UsageError(f"{subject} expects something of {write.expect.subject}, which is written before it")
+        for name, value in (write.headers or NO_HEADERS).items():
+            if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+                raise UsageError(f"header {name!r}: {value!r} for {subject} cannot travel")
+        written.add(subject)
+
+
+def check_subject(subject: str) -> None:
+    """Raise UsageError for what cannot be published to."""
+    if not _SUBJECT.fullmatch(subject) or len(subject) > SUBJECT_LENGTH_MAX:
+        raise UsageError(f"{subject[:80]!r} ({len(subject)} characters) is no subject to publish to")
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise UsageError for what cannot be subscribed to."""
+    if not _PATTERN.fullmatch(pattern) or len(pattern) > SUBJECT_LENGTH_MAX:
+        raise UsageError(f"{pattern[:80]!r} ({len(pattern)} characters) is no subject to subscribe to")
+
+
+def frames(writes: Sequence[Write], batch: str) -> list[Frame]:
+    """The messages that make up an append. A single write is a plain publish and needs no batch."""
+    if len(writes) == 1:
+        return [Frame(writes[0].subject, writes[0].data, _headers(writes[0]))]
+    made = [
+        Frame(w.subject, w.data, {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(i), **_headers(w)})
+        for i, w in enumerate(writes, 1)
+    ]
+    made[-1].headers["Nats-Batch-Commit"] = "1"
+    return made
+
+
+def _headers(write: Write) -> dict[str, str]:
+    headers = dict(write.headers) if write.headers else {}
+    if write.expect:
+        headers["Nats-Expected-Last-Subject-Sequence"] = str(write.expect.seq)
+        if write.expect.subject != write.subject:
+            headers["Nats-Expected-Last-Subject-Sequence-Subject"] = write.expect.subject
+    if write.ttl is not None:
+        headers["Nats-TTL"] = f"{write.ttl // _ONE_SECOND}s"
+    return headers
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The append is in the log."""
+
+    last: Seq
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing was stored, and sending the same again would not help."""
+
+    error: LogError
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Nothing was stored, and the same may be sent again a little later."""
+
+    reason: str
+
+
+Verdict = Stored | Refused | Again
+
+_CONFLICT = frozenset({10071})
+_FULL = frozenset({10002, 10023, 10028, 10047})  # of the account, of the server, of its memory, of its disk
+_STORE_FAILED = 10077
+_FULL_WORDS = ("maximum", "no space")  # of the stream, or of the file system: told apart by the text alone
+_TOO_LARGE = frozenset({10054, 10097, 10199})  # message, headers, batch
+# No leader or not enough servers yet, a check in flight, a batch that lost a part, too much at once.
+_AGAIN = frozenset({10005, 10008, 10009, 10164, 10167, 10176, 10210})
+_NEVER = frozenset({10074})  # replicas on a single server; its 5xx reads as if waiting would help
+
+
+def verdict(answer: bytes, count: int) -> Verdict:
+    """What the server's answer to an append of `count` messages means."""
+    body = orjson.loads(answer)
+    error = body.get("error")
+    if error is not None:
+        return refusal(error)
+    if body.get("count", 1) != count:
+        return Refused(LogError(f"the server stored {body.get('count', 1)} of {count} messages"))
+    return Stored(Seq(body["seq"]))
+
+
+def refusal(error: Mapping[str, Any]) -> Refused | Again:
+    """What an error object of the server means for what was asked."""
+    code = int(error.get("err_code", 0))
+    text = f"{error.get('description', 'refused')} (error {code})"
+    if code in _CONFLICT:
+        return Refused(Conflict(text))
+    if code in _FULL or (code == _STORE_FAILED and any(word in text for word in _FULL_WORDS)):
+        return Refused(StorageFull(text))
+    if code in _TOO_LARGE:
+        return Refused(AppendTooLarge(text))
+    if code in _AGAIN:
+        return Again(text)
+    # Of what is left, 5xx says that the server cannot now: it is away, though it speaks.
+    away = int(error.get("code", 0)) >= 500 and code not in _NEVER
+    return Refused(Unavailable(text) if away else LogError(text))
+
+
+def stored_message(body: Mapping[str, Any]) -> Message:
+    """The message in an answer of `STREAM.MSG.GET`."""
+    return Message(
+        subject=body["subject"],
+        seq=Seq(body["seq"]),
+        data=b64decode(body.get("data", "")),
+        time_ns=_nanoseconds(body["time"]),
+        headers=own_headers(_parse_headers(b64decode(body.get("hdrs", "")))),
+    )
+
+
+def own_headers(headers: Mapping[str, str] | None) -> Mapping[str, str]:
+    """The headers that the writer gave, without those of the append protocol."""
+    if not headers:
+        return NO_HEADERS
+    return {name: value for name, value in headers.items() if not name.startswith("Nats-")} or NO_HEADERS
+
+
+def _parse_headers(raw: bytes) -> dict[str, str]:
+    lines = raw.decode(errors="replace").split("\r\n")[1:]
+    pairs = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, colon, value in pairs if colon}
+
+
+def _nanoseconds(rfc3339: str) -> int:
+    """`2026-01-01T00:00:00.123456789Z` as nanoseconds since the Unix epoch; a float would round them."""
+    whole, _, fraction = rfc3339.removesuffix("Z").partition(".")
+    seconds = int(datetime.fromisoformat(f"{whole}+00:00").timestamp())
+    return seconds * 1_000_000_000 + int(f"{fraction:0<9}"[:9] or 0)

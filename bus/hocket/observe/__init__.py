@@ -1,0 +1,1 @@
+"""Looking into the log: what happened, why, and whether it is as promised. Nothing here handles events."""

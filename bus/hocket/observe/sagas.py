@@ -1,0 +1,134 @@
+"""The sagas in the log: what started each, where it stands, and how it ended."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from hocket.client import Bus
+from hocket.clock import utc
+from hocket.observe.fact import Fact, fact_of
+from hocket_schemas.moment import datetime_of
+from hocket_schemas.runtime import SagaCompleted, SagaExpired, SagaFailed
+from hocket_schemas.sagas import Saga
+
+
+class SagaState(StrEnum):
+    """How a saga stands."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    """Its deadline passed before it ended."""
+
+    OPEN = "open"
+    """No policy says when it ends."""
+
+
+_SAID = {
+    SagaCompleted.event_type: SagaState.COMPLETED,
+    SagaFailed.event_type: SagaState.FAILED,
+    SagaExpired.event_type: SagaState.EXPIRED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SagaLine:
+    """One saga, in one line."""
+
+    id: str
+    name: str | None
+    """Of its policy; None when no policy starts with any of its events."""
+
+    state: SagaState
+    started: str
+    """When its first event was stored, RFC 3339."""
+
+    deadline: str | None
+    last: str
+    """When its newest event was stored."""
+
+    last_type: str
+    last_id: str
+    events: int
+    ended_by: str | None
+    """The id of the event that ended it."""
+
+
+@dataclass(slots=True)
+class _Fold:
+    """What is known of one saga after some of its events."""
+
+    started: str
+    newest: Fact
+    events: int = 0
+    ends: list[Fact] = field(default_factory=list)
+    policy: Saga | None = None
+
+
+def fold(policies: Sequence[Saga], facts: Iterable[Fact], now_s: float) -> list[SagaLine]:
+    """Every saga that the facts speak of, the one that started last first.
+
+    Facts come in log order, shard after shard. What the runtime says about a saga counts as much as the
+    event that its policy names; the first of them decides, and later ones change nothing.
+    """
+    by_start = {policy.starts.event_type: policy for policy in policies}
+    ends = {event.event_type for policy in policies for event in (policy.done, *policy.fails)} | set(_SAID)
+    folds: dict[str, _Fold] = {}
+    for fact in facts:
+        known = folds.setdefault(fact.saga, _Fold(fact.stored, fact))
+        known.events += 1
+        known.started = min(known.started, fact.stored)
+        if fact.stored >= known.newest.stored:
+            known.newest = fact
+        known.policy = known.policy or by_start.get(fact.type)
+        if fact.type in ends:
+            known.ends.append(fact)
+    lines = [_line(saga, known, now_s) for saga, known in folds.items()]
+    return sorted(lines, key=lambda line: (line.started, line.id), reverse=True)
+
+
+async def facts_in(bus: Bus, saga: str | None = None) -> AsyncIterator[Fact]:
+    """The events of a domain, or those of one saga, in log order, shard after shard."""
+    async for delivery in bus.read():
+        fact = fact_of(delivery)
+        if saga is None or fact.saga == saga:
+            yield fact
+
+
+def _line(saga: str, known: _Fold, now_s: float) -> SagaLine:
+    policy = known.policy
+    state, ended_by = SagaState.OPEN, None
+    deadline = datetime_of(known.started) + policy.deadline if policy else None
+    for fact in sorted(known.ends, key=lambda fact: fact.stored):
+        said = _SAID.get(fact.type) or (_meaning(policy, fact.type) if policy else None)
+        if said:
+            state, ended_by = said, fact.id
+            break
+    else:
+        if deadline is not None:
+            state = SagaState.EXPIRED if utc(now_s) > deadline else SagaState.RUNNING
+    return SagaLine(
+        id=saga,
+        name=policy.name if policy else None,
+        state=state,
+        started=known.started,
+        deadline=deadline.isoformat(timespec="milliseconds").replace("+00:00", "Z") if deadline else None,
+        last=known.newest.stored,
+        last_type=known.newest.type,
+        last_id=known.newest.id,
+        events=known.events,
+        ended_by=ended_by,
+    )
+
+
+def _meaning(policy: Saga, event_type: str) -> SagaState | None:
+    """What an event type means to a policy, as an end."""
+    if event_type == policy.done.event_type:
+        return SagaState.COMPLETED
+    if event_type in {event.event_type for event in policy.fails}:
+        return SagaState.FAILED
+    return None
+
+
+__all__ = ["SagaLine", "SagaState", "facts_in", "fold"]

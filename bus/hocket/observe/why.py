@@ -1,0 +1,76 @@
+"""Why an event is there: the chain of causes back to the one that came from outside."""
+
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from hocket.client import Bus, Delivery
+from hocket.errors import NotFound
+from hocket.ids import cause_of
+from hocket.observe.fact import Fact, fact_of
+from hocket.observe.letters import FILTERS_MAX, DeadLetter, letters_about
+from hocket.subjects import Names, address, tokens_of
+
+CHAIN_MAX = 1000
+"""Longest chain that is followed; redriving may join several of the hop limit's length."""
+
+FOLLOWERS_MAX = 5000
+"""Most events whose consequences are looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """How an event came about, and what became of it."""
+
+    facts: tuple[Fact, ...]
+    """From the trigger to the event that was asked about."""
+
+    missing: str | None
+    """The id of the cause that the log no longer holds; None: the chain is complete."""
+
+    led_to: tuple[Fact, ...]
+    """What followed from the event, directly or not, in log order."""
+
+    letters: tuple[DeadLetter, ...]
+    """Dead letters about the chain's events and about what followed, in log order."""
+
+
+async def why(bus: Bus, event_id: str) -> Chain:
+    """The chain of an event. Raises NotFound when the log has no such event."""
+    facts = [fact_of(await bus.find(event_id))]
+    missing = None
+    while facts[0].cause is not None and len(facts) < CHAIN_MAX:
+        try:
+            facts.insert(0, fact_of(await bus.find(facts[0].cause)))
+        except NotFound:
+            missing = facts[0].cause
+            break
+    led_to = await followers(bus, facts[-1])
+    about = [(fact.id, fact.key) for fact in (*facts, *led_to) if fact.shard == facts[-1].shard]
+    return Chain(tuple(facts), missing, tuple(led_to), tuple(await letters_about(bus, facts[-1].shard, about)))
+
+
+async def followers(bus: Bus, fact: Fact) -> list[Fact]:
+    """What followed from an event, directly or not, in log order.
+
+    Nothing in the log points forward, but where an agent's answer stands follows from the event that it
+    answers: so every agent that has ever owned the shard is asked for its answer, by subject.
+    """
+    log, names = bus.logs[fact.shard], Names(bus.domain, fact.shard)
+    async with aclosing(log.scan([names.owners])) as claims:
+        agents = [tokens_of(claim.subject)[1] async for claim in claims]
+    found: dict[int, Fact] = {}
+    asked = [fact]
+    while asked and len(found) < FOLLOWERS_MAX:
+        filters = [names.caused(agent, cause_of(agent, each.source, each.id)) for each in asked for agent in agents]
+        asked = []
+        for first in range(0, len(filters), FILTERS_MAX):
+            async with aclosing(log.scan(filters[first : first + FILTERS_MAX])) as messages:
+                async for message in messages:
+                    if message.seq not in found:
+                        follower = fact_of(Delivery(message, fact.shard, address(message.subject)))
+                        found[message.seq] = follower
+                        asked.append(follower)
+    return [found[seq] for seq in sorted(found)]
+
+
+__all__ = ["Chain", "followers", "why"]

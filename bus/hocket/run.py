@@ -1,0 +1,176 @@
+"""A run: a handling that may outlive its process, and the journal of what it has done so far."""
+
+import asyncio
+import inspect
+import typing
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, to_json
+
+from hocket.errors import StepFailed, UsageError
+
+STEP = "step"
+SLEEP = "sleep"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that a run did, as its journal keeps it."""
+
+    name: str
+    occurrence: int
+    """The how-manieth of its name: steps are found again by name and occurrence, not by position."""
+
+    kind: str
+    at: str
+    """When it was recorded, RFC 3339."""
+
+    digest: str = ""
+    """Of the arguments; a different one on replay is shown, and changes nothing."""
+
+    took_s: float = 0.0
+    result: Any = None
+    """JSON; of a sleep: when it ends, in seconds since the Unix epoch."""
+
+    error: tuple[str, str] | None = None
+    """Type and message of a final failure."""
+
+    def to_json(self) -> bytes:
+        """The journal entry's body; a result that is bytes is JSON already."""
+        fields: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        if isinstance(self.result, bytes):
+            fields["result"] = orjson.Fragment(self.result)
+        return orjson.dumps(fields)
+
+    @classmethod
+    def from_json(cls, body: bytes) -> "Entry":
+        """Read a body back."""
+        fields = orjson.loads(body)
+        error = fields.pop("error", None)
+        return cls(**fields, error=(error[0], error[1]) if error else None)
+
+
+class Suspend(BaseException):
+    """Ends an execution of a handler at a wait; the run goes on later, from its journal."""
+
+    def __init__(self, until_s: float, *, replayed: bool) -> None:
+        self.until_s = until_s
+        self.replayed = replayed
+        """Whether the journal knew the wait already: then everything before it is committed."""
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """What one handling remembers, over executions, crashes and owners."""
+
+    load: Callable[[], Awaitable[Sequence[Entry]]]
+    """Reads the journal from the log."""
+
+    record: Callable[[int, Entry], Awaitable[None]]
+    """Stores entry number i; returns when it is in the log."""
+
+    emitted: int = 0
+    """How many of its emissions are in the log already, committed with an earlier wait."""
+
+    entries: dict[tuple[str, int], Entry] | None = None
+    noted: list[tuple[int, Entry]] = field(default_factory=list)
+    """Entries that wait for the next wait's append."""
+
+    _counts: dict[str, int] = field(default_factory=dict)
+    _recorded: int = 0
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def restart(self) -> None:
+        """Begin another execution from the top."""
+        self._counts = {}
+
+    async def recall(self, name: str) -> tuple[int, Entry | None]:
+        """The next occurrence of a name, and what the journal has of it."""
+        occurrence = self._counts.get(name, 0)
+        self._counts[name] = occurrence + 1
+        if self.entries is None:
+            async with self._lock:
+                if self.entries is None:
+                    entries = await self.load()
+                    self._recorded = len(entries)
+                    self.entries = {(entry.name, entry.occurrence): entry for entry in entries}
+        return occurrence, self.entries.get((name, occurrence))
+
+    async def remember(self, entry: Entry) -> None:
+        """Put an entry into the journal."""
+        assert self.entries is not None, "a run recalls before it remembers"
+        number = self._recorded
+        self._recorded += 1
+        await self.record(number, entry)
+        self.entries[entry.name, entry.occurrence] = entry
+
+    def note(self, entry: Entry) -> None:
+        """Put an entry into the journal together with the wait that it begins: one append holds both."""
+        assert self.entries is not None, "a run recalls before it notes"
+        self.noted.append((self._recorded, entry))
+        self._recorded += 1
+        self.entries[entry.name, entry.occurrence] = entry
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything durable was asked for."""
+        return self.entries is not None
+
+
+async def call(function: Callable[..., Any], arguments: Sequence[Any], keywords: dict[str, Any]) -> bytes:
+    """Call a step's function, in a thread when it is not async; return its result as JSON.
+
+    Raises UsageError when the result cannot be written as JSON.
+    """
+    if inspect.iscoroutinefunction(function):
+        result = await function(*arguments, **keywords)
+    else:
+        result = await asyncio.to_thread(function, *arguments, **keywords)
+    try:
+        return to_json(result)
+    except PydanticSerializationError as error:
+        raise UsageError(f"the result of {function.__qualname__} cannot be written as JSON: {error}") from error
+
+
+def typed(function: Callable[..., Any], result: Any) -> Any:
+    """A remembered result as its function's return annotation says; plain JSON when it says nothing.
+
+    Raises UsageError when it no longer fits, after a change of the code.
+    """
+    adapter = _adapter(function)
+    if adapter is None:
+        return orjson.loads(result) if isinstance(result, bytes) else result
+    try:
+        return adapter.validate_json(result) if isinstance(result, bytes) else adapter.validate_python(result)
+    except ValidationError as error:
+        raise UsageError(f"the remembered result of {function.__qualname__} does not fit its type: {error}") from error
+
+
+def digest_of(arguments: Sequence[Any], keywords: dict[str, Any]) -> str:
+    """A short digest of a call's arguments, for comparing them over time."""
+    try:
+        body = to_json([arguments, sorted(keywords.items())], fallback=repr)
+    except (PydanticSerializationError, ValueError):
+        return ""
+    return blake2b(body, digest_size=8).hexdigest()
+
+
+def failure_of(entry: Entry) -> StepFailed:
+    """The remembered failure of a step."""
+    assert entry.error is not None
+    return StepFailed(entry.name, *entry.error)
+
+
+@lru_cache(maxsize=1024)
+def _adapter(function: Callable[..., Any]) -> TypeAdapter[Any] | None:
+    try:
+        hint = typing.get_type_hints(function).get("return", Any)
+    except NameError as error:
+        raise UsageError(f"{function.__qualname__}: an annotation cannot be resolved: {error}") from error
+    return None if hint is Any else TypeAdapter(hint)

@@ -1,0 +1,42 @@
+"""Facts that the runtime itself states: how a saga ended."""
+
+from pydantic import Field
+
+from hocket_schemas.event import Event
+
+
+class SagaCompleted(Event, type="hocket.saga.completed.v1"):
+    """The event that completes a saga came in time."""
+
+    name: str
+    """Of its policy."""
+
+    saga: str
+    """Its id, the correlation id of all its events."""
+
+    ended_by: str
+    """The id of the event that completed it."""
+
+
+class SagaFailed(Event, type="hocket.saga.failed.v1"):
+    """An event came that its policy names as a failure."""
+
+    name: str
+    saga: str
+    ended_by: str
+    """The id of the event that failed it."""
+
+    failure: str
+    """The type of that event."""
+
+
+class SagaExpired(Event, type="hocket.saga.expired.v1"):
+    """The deadline passed and the saga had not ended."""
+
+    name: str
+    saga: str
+    deadline_s: float = Field(gt=0)
+    """How long it had, counted from its starting event, in seconds."""
+
+    missing: list[str] = Field(min_length=1)
+    """The types of the events that it was still waiting for."""

@@ -1,0 +1,88 @@
+"""A saga's policy: what starts, completes and fails it, and by when. It only states; the coordinator acts."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from datetime import timedelta
+from weakref import WeakValueDictionary
+
+from hocket_schemas.errors import BadSaga, DuplicateSaga
+from hocket_schemas.event import Event
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one saga may use up. Only stated here: who runs the saga counts, and holds it to this.
+
+    A bound that is None does not bind.
+    """
+
+    steps_max: int | None = None
+    tokens_max: int | None = None
+    """Tokens of language models, read and written together."""
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Saga:
+    """All events that share a correlation id, from the first to the one that ends it.
+
+    ```python
+    TRIP = Saga("trip", starts=TripRequested, done=TripBooked, fails=[TripRefused], deadline=timedelta(hours=48))
+    ```
+
+    Keep it in a module's variable: the coordinator follows every policy that somebody holds on to.
+    Raises BadSaga when it contradicts itself.
+    """
+
+    name: str
+    """Lower-case letters, digits, `-` and `_`."""
+
+    _: KW_ONLY
+    starts: type[Event]
+    done: type[Event]
+    """Its arrival completes the saga."""
+
+    fails: Sequence[type[Event]] = ()
+    """The arrival of any of these fails it. Kept as a tuple."""
+
+    deadline: timedelta
+    """Longest time from the starting event to the one that ends it."""
+
+    budget: Budget | None = None
+    """None: no bound but the deadline."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fails", tuple(self.fails))
+        if not _NAME.fullmatch(self.name):
+            raise BadSaga(self.name, "a name wants lower-case letters, digits, '-' and '_', a letter first")
+        events = (self.starts, self.done, *self.fails)
+        for event in events:
+            if not event.event_type:
+                raise BadSaga(self.name, f"{event.__qualname__} has no event type, so nothing can publish it")
+        types = [event.event_type for event in events]
+        for event_type in types:
+            if types.count(event_type) > 1:
+                raise BadSaga(self.name, f"{event_type} has two meanings, wants one of starts, done or fails")
+        if self.deadline <= timedelta(0):
+            raise BadSaga(self.name, f"deadline is {self.deadline}, wants more than nothing")
+        _LIVE[id(self)] = self
+
+
+_LIVE: WeakValueDictionary[int, Saga] = WeakValueDictionary()
+"""Every policy that somebody holds on to, by identity: equal ones may come and go on their own."""
+
+
+def declared() -> tuple[Saga, ...]:
+    """Every policy that somebody holds on to, by name. Raises DuplicateSaga when two of them collide."""
+    by_name: dict[str, Saga] = {}
+    by_start: dict[str, Saga] = {}
+    for saga in list(_LIVE.values()):
+        first = by_name.setdefault(saga.name, saga)
+        if first != saga:
+            raise DuplicateSaga(f"name {saga.name!r}", first.name, saga.name)
+        first = by_start.setdefault(saga.starts.event_type, saga)
+        if first != saga:
+            raise DuplicateSaga(f"starting event {saga.starts.event_type!r}", first.name, saga.name)
+    return tuple(by_name[name] for name in sorted(by_name))
