@@ -8,7 +8,7 @@ import asyncio
 import random
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -183,7 +183,9 @@ class JetStreamLog:
         answer = _require(await self._api.ask(f"STREAM.INFO.{self.stream}", None, _deadline()))
         return (answer.get("cluster") or {}).get("leader") or None
 
-    async def scan(self, filters: Sequence[str], *, start: int = 1, follow: bool = False) -> AsyncIterator[Message]:
+    async def scan(
+        self, filters: Sequence[str], *, start: int = 1, follow: bool = False
+    ) -> AsyncGenerator[Message, None]:
         """See `Log.scan`."""
         position = max(1, start)
         target = None if follow else await self._newest_of(filters)

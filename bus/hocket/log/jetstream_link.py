@@ -110,7 +110,8 @@ class _Asked:
 
     def deny(self, denied: str) -> None:
         """Answer that a subject, given in lower case, is not allowed, if it is one of these."""
-        for subject in (self.inbox, *(frame.subject for frame in self.frames)):
+        every_answer = f"{self.inbox.rpartition('.')[0]}.*"
+        for subject in (every_answer, self.inbox, *(frame.subject for frame in self.frames)):
             if subject.lower() == denied:
                 self.fail(PermissionDenied(subject))
 
@@ -390,9 +391,8 @@ class Link:
         what, subject = denied.groups()
         if what == "subscription":
             connection.denied.add(subject)
-        else:
-            for asked in connection.asked.values():
-                asked.deny(subject)
+        for asked in connection.asked.values():
+            asked.deny(subject)
         for subscribed in tuple(self._subscribed):
             if subject in (subscribed.subject.lower(), subscribed.speaks.lower()):
                 subscribed.reader.lose(f"not allowed: {subject}")
