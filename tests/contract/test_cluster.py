@@ -1,0 +1,141 @@
+"""Three servers, three replicas, and a leader that dies under load."""
+
+import asyncio
+import itertools
+from pathlib import Path
+
+from tests.contract.worlds import ROOM, scanned, until
+
+from hocket.errors import Conflict, ConsumerLost, OutcomeUnknown, Unavailable
+from hocket.log.base import Expect, Log, Write
+from hocket.log.jetstream import JetStreamLog, connect
+from hocket.log.server import Cluster
+
+WRITERS = 4
+
+
+class Chain:
+    """One writer's chain: each append expects the one before, so a doubled or lost one would break it."""
+
+    def __init__(self, log: Log, name: str) -> None:
+        self.log = log
+        self.head = f"{log.domain}.0.cur.{name}"
+        self.prefix = f"{log.domain}.0.evt.{name}"
+        self.acknowledged: list[int] = []
+        self.unknown = 0
+        self.longest_s = 0.0
+        self._at = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        before_s = loop.time()
+        for i in itertools.count():
+            if stop.is_set():
+                return
+            await self._extend(i)
+            self.longest_s = max(self.longest_s, loop.time() - before_s)
+            before_s = loop.time()
+            self.acknowledged.append(i)
+
+    async def _extend(self, i: int) -> None:
+        fence = Expect(self.head, self._at)
+        writes = [Write(f"{self.prefix}.{i}.{part}", b"%d" % i) for part in range(3)]
+        group = [*writes, Write(self.head, b"%d" % i, fence)]
+        while True:
+            try:
+                self._at = await self.log.append(group, timeout_s=5)
+                return
+            except Unavailable:
+                continue
+            except (OutcomeUnknown, Conflict) as doubt:
+                self.unknown += isinstance(doubt, OutcomeUnknown)
+                if await self._stored(i):
+                    return
+
+    async def _stored(self, i: int) -> bool:
+        while True:
+            try:
+                head = await self.log.last(self.head)
+            except Unavailable:
+                continue
+            if head and int(head.data) == i:
+                self._at = head.seq
+                return True
+            return False
+
+
+async def test_what_was_acknowledged_survives_the_leaders_death(tmp_path: Path, domain: str) -> None:
+    async with (
+        Cluster(tmp_path) as cluster,
+        connect(cluster.url, domain=domain, replicas=3, max_bytes=ROOM, timeout_s=30) as [log],
+    ):
+        chains = [Chain(log, f"w{i}") for i in range(WRITERS)]
+        stop = asyncio.Event()
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            for chain in chains:
+                tasks.create_task(chain.run(stop))
+            await _longer_by(chains, 50)
+            leader = await log.leader()
+            assert leader
+            await cluster.node(leader).kill()
+            await _longer_by(chains, 50)
+            await cluster.node(leader).restart()
+            await _longer_by(chains, 20)
+            stop.set()
+
+        stall = f"longest wait {max(c.longest_s for c in chains):.1f} s, {sum(c.unknown for c in chains)} unknown"
+        for chain in chains:
+            messages = await scanned(log, [f"{chain.prefix}.>"])
+            found = [int(message.data) for message in messages]
+            links = len(chain.acknowledged)
+            assert found[: 3 * links] == [i for i in range(links) for _ in range(3)], stall
+            assert len(found) == 3 * links, stall
+
+
+async def test_a_consumer_reads_on_after_the_leaders_death(tmp_path: Path, domain: str) -> None:
+    async with (
+        Cluster(tmp_path) as cluster,
+        connect(cluster.url, domain=domain, replicas=3, max_bytes=ROOM, timeout_s=30) as [log],
+    ):
+        chain = Chain(log, "w")
+        stop = asyncio.Event()
+        read: list[int] = []
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(_read(log, f"{chain.prefix}.>", read))
+            tasks.create_task(chain.run(stop))
+            await _longer_by([chain], 50)
+            leader = await log.leader()
+            assert leader
+            await cluster.node(leader).kill()
+            await _longer_by([chain], 30)
+            stop.set()
+
+            async def all_read() -> bool:
+                return len(read) >= 3 * len(chain.acknowledged)
+
+            await until(all_read)
+            reading.cancel()
+
+        stored = [m.seq for m in await scanned(log, [f"{chain.prefix}.>"])]
+        assert read == stored
+
+
+async def _read(log: JetStreamLog, pattern: str, read: list[int]) -> None:
+    """Read as an owner does: from the cursor on, and again after every loss."""
+    while True:
+        try:
+            async with log.consume("reader", [pattern], start=read[-1] + 1 if read else 1) as consumption:
+                while True:
+                    read += [message.seq for message in await consumption.take(100)]
+        except (ConsumerLost, Unavailable):
+            continue
+
+
+async def _longer_by(chains: list[Chain], links: int) -> None:
+    """Wait until every chain has grown."""
+    goals = [len(chain.acknowledged) + links for chain in chains]
+
+    async def grown() -> bool:
+        return all(len(c.acknowledged) >= goal for c, goal in zip(chains, goals, strict=True))
+
+    await until(grown, within_s=40)
