@@ -53,6 +53,7 @@ def test_a_name_is_enough() -> None:
         ('name = "a"\nemits = [1]', "emits is [1], wants a list"),
         ('name = "a"\nemits = ["Asked"]', "emits names 'Asked'"),
         ('name = "a"\nemits = ["b.asked.v1", "b.asked.v1"]', "'b.asked.v1' twice"),
+        ('name = "a"\noutside = ["b.asked.v1"]', "outside names 'b.asked.v1', which consumes does not"),
     ],
 )
 def test_what_is_wrong_names_the_file_and_the_key(text: str, complaint: str) -> None:

@@ -17,7 +17,7 @@ Start = Literal["now", "start"]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _TEXTS = ("name", "version", "about", "from")
-_LISTS = ("consumes", "emits", "agents")
+_LISTS = ("consumes", "emits", "outside", "agents")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,9 @@ class Manifest:
 
     consumes: tuple[str, ...] = ()
     emits: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
+    """Of what it consumes, the types that come from outside the crew: from a program, or from a person."""
+
     agents: tuple[str, ...] = ()
     """The names of the agents in `agent.py`; need not be given when there is one, named like the service."""
 
@@ -91,6 +94,9 @@ def parse(text: str, where: str) -> Manifest:
         for event_type in lists[key]:
             if not TYPE_PATTERN.fullmatch(event_type):
                 raise BadManifest(f"{where}: {key} names {event_type!r}, wants types such as 'noun.verbed.v1'")
+    strangers = sorted(set(lists["outside"]) - set(lists["consumes"]))
+    if strangers:
+        raise BadManifest(f"{where}: outside names {strangers[0]!r}, which consumes does not")
     return Manifest(
         name=name,
         version=texts["version"],
@@ -98,6 +104,7 @@ def parse(text: str, where: str) -> Manifest:
         start="start" if texts["from"] == "start" else "now",
         consumes=lists["consumes"],
         emits=lists["emits"],
+        outside=lists["outside"],
         agents=lists["agents"] or (name,),
     )
 
