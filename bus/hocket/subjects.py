@@ -123,13 +123,14 @@ class Names:
         return f"{self.root}.evt.*.{token(agent)}.{token(cause)}.>"
 
     def everything_of_key(self, key: str) -> list[str]:
-        """All that the log holds under a key: events, commands, states, open runs, dead letters."""
+        """All that the log holds under a key: events, commands, states, runs and journals, dead letters."""
         name = token(key)
         return [
             f"{self.root}.evt.{name}.>",
             f"{self.root}.cmd.*.{name}.>",
             f"{self.root}.act.*.{name}",
             f"{self.root}.run.*.{name}.*",
+            f"{self.root}.jrn.*.{name}.>",
             f"{self.root}.dead.*.{name}.*",
         ]
 
