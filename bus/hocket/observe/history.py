@@ -1,5 +1,6 @@
 """All that the log holds under a key, in the order in which it came."""
 
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -7,10 +8,13 @@ from typing import Any
 import orjson
 
 from hocket.client import Bus, Delivery
+from hocket.clock import rfc3339
+from hocket.engine.runs import Head
 from hocket.errors import MalformedEvent, NotFound
 from hocket.log.base import Message
 from hocket.observe.fact import Fact, fact_of, stored_at
 from hocket.observe.letters import DeadLetter, letter_of
+from hocket.run import Entry as JournalEntry
 from hocket.subjects import Names, address, shard_of, tokens_of
 
 
@@ -38,13 +42,36 @@ class OpenRun:
     event_seq: int
     handler: str
     version: str
+    until: str | None
+    """When it goes on, RFC 3339; None: it is running."""
 
 
-Entry = Fact | DeadLetter | State | OpenRun
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What a run did: one entry of its journal."""
+
+    agent: str
+    key: str
+    run: str
+    seq: int
+    stored: str
+    kind: str
+    """`step` or `sleep`."""
+
+    name: str
+    took_s: float
+    result: Any
+    error: str | None
+
+
+Entry = Fact | DeadLetter | State | OpenRun | Remembered
 
 
 async def history(bus: Bus, key: str) -> list[Entry]:
-    """Events, dead letters, states and open runs of a key, in log order. Raises NotFound for an unknown key."""
+    """Events, dead letters, states, open runs and journals of a key, in log order.
+
+    Raises NotFound for a key that nobody has used.
+    """
     shard = shard_of(key, bus.shards)
     entries: list[Entry] = []
     async with aclosing(bus.logs[shard].scan(Names(bus.domain, shard).everything_of_key(key))) as messages:
@@ -62,19 +89,43 @@ def entry_of(message: Message, shard: int) -> Entry | None:
     kind, *names = tokens_of(message.subject)
     stored = stored_at(message.time_ns)
     try:
-        if kind in ("evt", "cmd"):
-            return fact_of(Delivery(message, shard, address(message.subject)))
-        if kind == "dead":
-            return letter_of(message, shard)
-        if kind == "act":
-            return State(names[0], names[1], message.seq, stored, _json(message.data))
-        if kind == "run" and message.data:
-            head = orjson.loads(message.data)
-            handler, version = str(head.get("handler", "")), str(head.get("version", ""))
-            return OpenRun(names[0], names[1], names[2], message.seq, stored, int(head["seq"]), handler, version)
-    except (MalformedEvent, NotFound, ValueError, KeyError, TypeError, AttributeError):
+        match kind:
+            case "evt" | "cmd":
+                return fact_of(Delivery(message, shard, address(message.subject)))
+            case "dead":
+                return letter_of(message, shard)
+            case "act":
+                return State(names[0], names[1], message.seq, stored, _json(message.data))
+            case "run" if message.data:
+                return _open_run(message, names, stored)
+            case "jrn":
+                return _remembered(message, names, stored)
+            case _:
+                return None
+    except (MalformedEvent, NotFound, ValueError, LookupError, TypeError):
         return None  # whoever wrote there is no agent of hocket's
-    return None
+
+
+def _open_run(message: Message, names: Sequence[str], stored: str) -> OpenRun:
+    head = Head.from_json(message.data)
+    until = rfc3339(head.until_s) if head.until_s is not None else None
+    return OpenRun(names[0], names[1], names[2], message.seq, stored, head.seq, head.handler, head.version, until)
+
+
+def _remembered(message: Message, names: Sequence[str], stored: str) -> Remembered:
+    entry = JournalEntry.from_json(message.data)
+    return Remembered(
+        agent=names[0],
+        key=names[1],
+        run=names[2],
+        seq=message.seq,
+        stored=stored,
+        kind=entry.kind,
+        name=entry.name,
+        took_s=entry.took_s,
+        result=entry.result,
+        error=": ".join(entry.error) if entry.error else None,
+    )
 
 
 def _json(body: bytes) -> Any:
@@ -84,4 +135,4 @@ def _json(body: bytes) -> Any:
         return None
 
 
-__all__ = ["Entry", "OpenRun", "State", "entry_of", "history"]
+__all__ = ["Entry", "OpenRun", "Remembered", "State", "entry_of", "history"]
