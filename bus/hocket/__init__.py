@@ -1,1 +1,31 @@
-"""Durable choreography for crews of AI agents: CloudEvents on NATS JetStream, exactly-once handling."""
+"""Durable choreography for crews of AI agents: CloudEvents on NATS JetStream, exactly-once handling.
+
+Write agents with `Agent` and `Context`, events with `Event`; reach a running system with `connect`.
+"""
+
+from hocket.agent import Agent
+from hocket.client import Bus, Delivery, Receipt, connect
+from hocket.context import Context
+from hocket.errors import HocketError, StepFailed
+from hocket.policy import Limits, Retry
+from hocket_schemas.envelope import Envelope
+from hocket_schemas.event import Event
+from hocket_schemas.sagas import Saga
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Agent",
+    "Context",
+    "Event",
+    "Saga",
+    "Retry",
+    "Limits",
+    "connect",
+    "Bus",
+    "Delivery",
+    "Receipt",
+    "Envelope",
+    "HocketError",
+    "StepFailed",
+]

@@ -358,6 +358,23 @@ async def open_bus(logs: Sequence[Log], *, publisher: str = "client", clock: Clo
             running.cancel()
 
 
+@asynccontextmanager
+async def connect(url: str, *, domain: str = "hocket", publisher: str = "client") -> AsyncIterator[Bus]:
+    """A bus on a running NATS server; several servers are given as one text, with commas.
+
+    ```python
+    async with hocket.connect("nats://127.0.0.1:4222") as bus:
+        receipt = await bus.publish(TripRequested(route="MUC-OSL"))
+    ```
+
+    Raises Unavailable when no server answers, ServerTooOld and TopologyMismatch when it cannot be relied on.
+    """
+    from hocket.log import jetstream  # here, so that writing agents and tests does not load the NATS client
+
+    async with jetstream.connect(url, domain=domain) as logs, open_bus(logs, publisher=publisher) as bus:
+        yield bus
+
+
 def _delivery(message: Message, shard: int) -> Delivery | None:
     try:
         return Delivery(message, shard, address(message.subject))
@@ -365,4 +382,4 @@ def _delivery(message: Message, shard: int) -> Delivery | None:
         return None
 
 
-__all__ = ["Bus", "Delivery", "Receipt", "Start", "open_bus"]
+__all__ = ["Bus", "Delivery", "Receipt", "Start", "connect", "open_bus"]

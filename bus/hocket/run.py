@@ -3,11 +3,11 @@
 import asyncio
 import inspect
 import typing
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
@@ -65,26 +65,35 @@ class Suspend(BaseException):
         """Whether the journal knew the wait already: then everything before it is committed."""
 
 
+class Memory(Protocol):
+    """Where a run's journal is kept."""
+
+    async def load(self) -> Sequence[Entry]:
+        """Read the journal from the log, in order."""
+        ...
+
+    async def record(self, i: int, entry: Entry) -> None:
+        """Store entry number i; returns when it is in the log."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class Run:
     """What one handling remembers, over executions, crashes and owners."""
 
-    load: Callable[[], Awaitable[Sequence[Entry]]]
-    """Reads the journal from the log."""
-
-    record: Callable[[int, Entry], Awaitable[None]]
-    """Stores entry number i; returns when it is in the log."""
-
+    memory: Memory
     emitted: int = 0
     """How many of its emissions are in the log already, committed with an earlier wait."""
 
     entries: dict[tuple[str, int], Entry] | None = None
+    """The journal; None until the first durable call asks for it."""
+
     noted: list[tuple[int, Entry]] = field(default_factory=list)
     """Entries that wait for the next wait's append."""
 
     _counts: dict[str, int] = field(default_factory=dict)
     _recorded: int = 0
-    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _loading: asyncio.Lock | None = None
 
     def restart(self) -> None:
         """Begin another execution from the top."""
@@ -95,9 +104,10 @@ class Run:
         occurrence = self._counts.get(name, 0)
         self._counts[name] = occurrence + 1
         if self.entries is None:
-            async with self._lock:
+            self._loading = self._loading or asyncio.Lock()
+            async with self._loading:
                 if self.entries is None:
-                    entries = await self.load()
+                    entries = await self.memory.load()
                     self._recorded = len(entries)
                     self.entries = {(entry.name, entry.occurrence): entry for entry in entries}
         return occurrence, self.entries.get((name, occurrence))
@@ -107,7 +117,7 @@ class Run:
         assert self.entries is not None, "a run recalls before it remembers"
         number = self._recorded
         self._recorded += 1
-        await self.record(number, entry)
+        await self.memory.record(number, entry)
         self.entries[entry.name, entry.occurrence] = entry
 
     def note(self, entry: Entry) -> None:
@@ -116,11 +126,6 @@ class Run:
         self.noted.append((self._recorded, entry))
         self._recorded += 1
         self.entries[entry.name, entry.occurrence] = entry
-
-    @property
-    def begun(self) -> bool:
-        """Whether anything durable was asked for."""
-        return self.entries is not None
 
 
 async def call(function: Callable[..., Any], arguments: Sequence[Any], keywords: dict[str, Any]) -> bytes:

@@ -204,21 +204,15 @@ def address(subject: str) -> Address:
 
     Raises NotFound for any other subject.
     """
-    parts = subject.split(".")
-    if (
-        len(parts) < 8
-        or parts[2] not in ("evt", "cmd")
-        or not (parts[6].isascii() and parts[6].isdigit())
-        or len(max(parts, key=len)) > TOKEN_LENGTH_MAX
-        or ("=" in subject and any(token(untoken(part)) != part for part in parts))
-    ):
+    parts = subject.split(".", 7)
+    if len(parts) != 8 or parts[2] not in ("evt", "cmd") or not (parts[6].isascii() and parts[6].isdigit()):
         raise NotFound(f"{subject[:200]!r} is not the subject of an event")
-    first, second = untoken(parts[3]), untoken(parts[4])
-    key, agent = (first, second) if parts[2] == "evt" else (second, first)
-    event_type = ".".join(untoken(part) for part in parts[7:])
-    return Address(parts[2], key, agent, untoken(parts[5]), int(parts[6]), event_type)
-
-
-def tokens_of(subject: str) -> tuple[str, ...]:
-    """A subject's tokens after domain and shard, unescaped: its kind, then whose it is."""
-    return tuple(untoken(part) for part in subject.split(".")[2:])
+    _, _, kind, first, second, cause, i, event_type = parts
+    if "=" in subject or len(subject) > TOKEN_LENGTH_MAX:
+        for part in (first, second, cause, *event_type.split(".")):
+            if len(part) > TOKEN_LENGTH_MAX or token(untoken(part)) != part:
+                raise NotFound(f"{subject[:200]!r} holds a token that is too long or wrongly escaped")
+        first, second, cause = untoken(first), untoken(second), untoken(cause)
+        event_type = ".".join(untoken(part) for part in event_type.split("."))
+    key, agent = (first, second) if kind == "evt" else (second, first)
+    return Address(kind, key, agent, cause, int(i), event_type)

@@ -39,6 +39,7 @@ from hocket.telemetry import (
     ATTRIBUTE_EVENT_TYPE,
     SPAN_HANDLE,
     span,
+    tracing,
 )
 from hocket_schemas import gate
 from hocket_schemas.envelope import Envelope
@@ -167,10 +168,12 @@ class Handling:
         )
         run.restart()
         try:
+            if not tracing():
+                result = await _call(handler, received.event, context)
+                return self._done(received, context, result, received.envelope.traceparent)
             attributes = _attributes(self._agent.name, received, number)
             with span(SPAN_HANDLE, attributes, traceparent=received.envelope.traceparent) as trace:
-                async with asyncio.timeout(handler.timeout_s):
-                    result = await _call(handler, received.event, context)
+                result = await _call(handler, received.event, context)
                 return self._done(received, context, result, trace)
         except Suspend as wait:
             if wait.replayed:
@@ -309,9 +312,11 @@ class Handling:
 
 
 async def _call(handler: Handler, event: Event, context: Context[Any]) -> Any:
-    if handler.takes_context:
-        return await handler.function(event, context)
-    return await handler.function(event)
+    call = handler.function(event, context) if handler.takes_context else handler.function(event)
+    if handler.timeout_s is None:
+        return await call
+    async with asyncio.timeout(handler.timeout_s):
+        return await call
 
 
 def _events_of(result: Any) -> Sequence[Event]:

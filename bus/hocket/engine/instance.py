@@ -44,6 +44,9 @@ class Instance:
         self.tenures = 0
         """How often it has become owner."""
 
+        self.owning = asyncio.Event()
+        """Set while it is owner."""
+
         self._log = log
         self._committer = committer
         self._process = process
@@ -111,6 +114,7 @@ class Instance:
         worker = Worker(self.agent, self._log, self._committer, tenure, process=self._process, shards=self._shards)
         self.role, self._worker = owner.OWNER, worker
         self.tenures += 1
+        self.owning.set()
         self._note("owns", token=found.token, floor=mark.floor, runs=len(found.runs))
         await self._tell()
         filters = [self._names.events_of_type(event_type) for event_type in self.agent.consumes]
@@ -119,6 +123,7 @@ class Instance:
             async with self._log.consume(name, filters, start=mark.floor + 1) as consumption:
                 await worker.serve(found.runs, consumption, self._draining)
         finally:
+            self.owning.clear()
             tenure.end(Fenced(f"{name}: tenure {found.token} is over"))
         await owner.release(self._log, self._names, name, found.token, found.doubt, self._process)
         self.role = owner.RELEASED

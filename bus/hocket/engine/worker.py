@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from hocket.agent import Agent
@@ -136,7 +136,7 @@ class Worker:
             return
         work.received = received
         cell = await self._load(actor.key)
-        run = self._run(work, received)
+        run = Run(_Memory(self, work), emitted=work.head.emitted if work.head else 0)
         attempts = 0
         while True:
             attempts += 1
@@ -196,26 +196,22 @@ class Worker:
         """A copy of the actor's state as it is now."""
         return self._handling.read_state(cell.data) if cell is not None else None
 
-    def _run(self, work: Work, received: Received) -> Run:
-        """What this handling remembers; the journal is read when the first durable call asks for it."""
-        where = self._names.journal(self._agent.name, work.key, received.cause)
+    async def load_journal(self, work: Work) -> Sequence[Entry]:
+        """What the handling has done so far. Nobody can have begun a new event before us."""
+        if work.head is None and not work.suspect:
+            return []
+        async with aclosing(self._log.scan([f"{self._journal(work)}.*"])) as messages:
+            found = {int(m.subject.rpartition(".")[2]): Entry.from_json(m.data) async for m in messages}
+        return [found[i] for i in sorted(found)]
 
-        async def load() -> list[Entry]:
-            if work.head is None and not work.suspect:
-                return []  # nobody can have begun it before us
-            async with aclosing(self._log.scan([f"{where}.*"])) as messages:
-                found = {int(m.subject.rpartition(".")[2]): Entry.from_json(m.data) async for m in messages}
-            return [found[i] for i in sorted(found)]
-
-        async def record(i: int, entry: Entry) -> None:
-            stored = asyncio.get_running_loop().create_future()
-            transition = Transition(self.tenure, None, single=True)
-            transition.records.append(self._journalled(where, i, entry))
-            transition.settled = stored.set_result
-            self._committer.put(transition)
-            await stored
-
-        return Run(load, record, emitted=work.head.emitted if work.head else 0)
+    async def record(self, work: Work, i: int, entry: Entry) -> None:
+        """Put an entry into the handling's journal; returns when it is in the log."""
+        stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        transition = Transition(self.tenure, None, single=True)
+        transition.records.append(self._journalled(work, i, entry))
+        transition.settled = stored.set_result
+        self._committer.put(transition)
+        await stored
 
     async def _commit(self, work: Work, cell: Cell | None, done: Done) -> None:
         """Hand the outcome to the committer."""
@@ -234,8 +230,7 @@ class Worker:
             return
         transition = self._transition(work, cell, done)
         head = self._head(received, suspect=False, emitted=run.emitted + len(done.events), until_s=until_s)
-        where = self._names.journal(self._agent.name, work.key, received.cause)
-        transition.records += [self._journalled(where, i, entry) for i, entry in run.noted]
+        transition.records += [self._journalled(work, i, entry) for i, entry in run.noted]
         name = work.run or self._names.run(self._agent.name, work.key, received.cause)
         transition.records.append(Write(name, head.to_json()))
         if await self._put(transition, work, ends=False):
@@ -342,8 +337,12 @@ class Worker:
             until_s=until_s,
         )
 
-    def _journalled(self, where: str, i: int, entry: Entry) -> Write:
-        return Write(f"{where}.{i}", entry.to_json(), ttl=self._agent.limits.journal_kept)
+    def _journalled(self, work: Work, i: int, entry: Entry) -> Write:
+        return Write(f"{self._journal(work)}.{i}", entry.to_json(), ttl=self._agent.limits.journal_kept)
+
+    def _journal(self, work: Work) -> str:
+        assert work.received is not None, "only an event that passed the gate has a journal"
+        return self._names.journal(self._agent.name, work.key, work.received.cause)
 
     def _finishes(self, work: Work) -> Seq | None:
         """The event that the transition finishes; a run's event was finished when its head was written."""
@@ -351,6 +350,22 @@ class Worker:
 
     def _note(self, event: str, **fields: Any) -> None:
         note(logging.INFO, event, agent=self._agent.name, shard=self._log.shard, **fields)
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """One handling's journal."""
+
+    worker: Worker
+    work: Work
+
+    async def load(self) -> Sequence[Entry]:
+        """See `Memory.load`."""
+        return await self.worker.load_journal(self.work)
+
+    async def record(self, i: int, entry: Entry) -> None:
+        """See `Memory.record`."""
+        await self.worker.record(self.work, i, entry)
 
 
 def _going_on(run: str, head: Head) -> Work:

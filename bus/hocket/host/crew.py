@@ -40,6 +40,11 @@ class Crew:
             for log, committer in zip(logs, self.committers, strict=True)
         ]
 
+    async def owning(self) -> None:
+        """Wait until every instance owns its shard; for a crew that shares its agents with no other."""
+        for instance in self.instances:
+            await instance.owning.wait()
+
     def drain(self) -> None:
         """Ask all of them to stop in good order."""
         for instance in self.instances:

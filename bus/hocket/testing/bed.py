@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
-from hocket_schemas.event import Event
-from hocket_schemas.gate import event_of, read
+import orjson
 
 from hocket.agent import Agent
 from hocket.client import Bus, Receipt, open_bus
@@ -16,7 +15,9 @@ from hocket.engine.cursor import Mark
 from hocket.host.crew import Crew, running
 from hocket.log.memory import Faults, MemoryLog, MemoryServer
 from hocket.process import Process
-from hocket.subjects import Names, address
+from hocket.subjects import Names
+from hocket_schemas.event import Event
+from hocket_schemas.gate import event_of, read
 
 QUIET_S = 30.0
 """How long `quiet` waits before it gives up, in the loop's seconds."""
@@ -96,8 +97,6 @@ class Bed:
 
     def dead(self, agent: Agent[Any]) -> list[dict[str, Any]]:
         """The dead letters of an agent, as their records say."""
-        import orjson
-
         pattern = f"{self.names.root}.dead.{agent.name}.>"
         return [orjson.loads(m.data) for m in self.server.since(1, [pattern], 1 << 30)]
 
@@ -112,10 +111,7 @@ class Bed:
             return False
         mark = Mark.from_json(record.data)
         filters: Sequence[str] = [self.names.events_of_type(event_type) for event_type in agent.consumes]
-        waiting = [m for m in self.server.since(mark.floor + 1, filters, 1 << 30) if m.seq not in ()]
+        waiting = self.server.since(mark.floor + 1, filters, 1 << 30)
         if any(m.seq > mark.upto or m.seq in mark.open for m in waiting):
             return False
         return not any(m.data for m in self.server.since(1, [self.names.runs(agent.name)], 1 << 30))
-
-
-__all__ = ["Bed", "address"]

@@ -7,6 +7,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+THREAD_WAIT_S = 2.0
+"""With nothing else left, how long a thread has to bring its result, in real seconds."""
+
 
 class Stuck(AssertionError):
     """Every task waits for something that no timer and no other task will ever bring."""
@@ -23,7 +26,7 @@ class _JumpingSelector(selectors.SelectSelector):
         """Poll; when nothing is ready, let the time pass at once."""
         if timeout is not None and timeout <= 0:
             return []  # tasks are ready to run: what arrives from outside can wait until they have
-        ready = super().select(0)
+        ready = super().select(THREAD_WAIT_S if timeout is None else 0)
         if not ready:
             if timeout is None:
                 raise Stuck("nothing is left to run and no timer is set")

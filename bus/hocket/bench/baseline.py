@@ -1,0 +1,82 @@
+"""What the chain is measured against: the same hops as plain JetStream publishes, with one ack each.
+
+No order per key, no deduplication, no fence, no state: a message handled twice is passed on twice. Run as a
+module it is the process with the four consumers.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import nats
+import orjson
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.api import ConsumerConfig, StorageType, StreamConfig
+
+from hocket.bench.load import TEXT, answer, own_costs
+from hocket.host.runtime import run
+
+STREAM = "PLAIN"
+LENGTH = 4
+FETCHED = 500
+
+
+@asynccontextmanager
+async def client(
+    url: str,
+) -> AsyncIterator[tuple[Callable[[int], Awaitable[None]], dict[int, asyncio.Event]]]:
+    """Starts chains with a plain publish each, and hears of their ends."""
+    arrived: dict[int, asyncio.Event] = {}
+    connection = await nats.connect(url)
+    js = connection.jetstream()
+
+    async def heard(message: Any) -> None:
+        arrived[orjson.loads(message.data)["number"]].set()
+
+    await js.subscribe(f"plain.{LENGTH}", ordered_consumer=True, cb=heard)
+
+    async def start(number: int) -> None:
+        await js.publish("plain.0", orjson.dumps({"number": number, "text": TEXT}), timeout=30)
+
+    try:
+        yield start, arrived
+    finally:
+        await connection.close()
+
+
+async def main(url: str) -> None:
+    """Pass messages on until the measuring process closes our standard input."""
+    connection = await nats.connect(url)
+    js = connection.jetstream()
+    await js.add_stream(StreamConfig(name=STREAM, subjects=["plain.>"], storage=StorageType.FILE))
+    published = 0
+
+    async def pass_on(message: Any, i: int) -> None:
+        nonlocal published
+        data = orjson.loads(message.data)
+        await js.publish(f"plain.{i + 1}", orjson.dumps(data), timeout=30)
+        published += 1
+        await message.ack()
+
+    async def consume(i: int) -> None:
+        config = ConsumerConfig(max_ack_pending=20_000)
+        subscription = await js.pull_subscribe(f"plain.{i}", durable=f"link-{i}", config=config)
+        while True:
+            try:
+                messages = await subscription.fetch(FETCHED, timeout=5)
+            except NatsTimeoutError:
+                continue
+            await asyncio.gather(*(pass_on(message, i) for message in messages))
+
+    async with asyncio.TaskGroup() as tasks:
+        consumers = [tasks.create_task(consume(i)) for i in range(LENGTH)]
+        await answer(lambda: own_costs() | {"commits": published})
+        for consumer in consumers:
+            consumer.cancel()
+    await connection.close()
+
+
+if __name__ == "__main__":
+    run(main(sys.argv[1]))
