@@ -11,6 +11,7 @@ from typing import Literal
 
 from opentelemetry.trace import SpanKind
 
+from hocket.beside import beside
 from hocket.clock import Clock, SystemClock, rfc3339
 from hocket.errors import (
     AppendTooLarge,
@@ -176,7 +177,7 @@ class Bus:
         self.logs = logs
         self._publisher = publisher
         self._clock = clock
-        self._ingress = [_Ingress(log) for log in logs]
+        self.ingress = [_Ingress(log) for log in logs]
 
     async def publish(
         self,
@@ -232,7 +233,7 @@ class Bus:
             if trace != envelope.traceparent:
                 envelope = replace(envelope, traceparent=trace)
             write = Write(subject, gate.write(envelope), Expect(subject, 0), retention, EVENT_HEADERS)
-            seq, duplicate = await self._ingress[shard].publish(write, timeout_s)
+            seq, duplicate = await self.ingress[shard].publish(write, timeout_s)
         return Receipt(envelope.id, key, envelope.correlationid or key, shard, seq, duplicate)
 
     @asynccontextmanager
@@ -261,18 +262,11 @@ class Bus:
             while True:
                 yield await arrived.get()
 
-        async with asyncio.TaskGroup() as tasks:
-            followers = []
-            for shard in shards:
-                first = start if isinstance(start, int) else 1
-                if start == "live":
-                    first = await self.logs[shard].end() + 1
-                followers.append(tasks.create_task(follow(shard, first)))
-            try:
-                yield deliveries()
-            finally:
-                for follower in followers:
-                    follower.cancel()
+        firsts = {shard: start if isinstance(start, int) else 1 for shard in shards}
+        if start == "live":
+            firsts = {shard: await self.logs[shard].end() + 1 for shard in shards}
+        async with beside(*(follow(shard, first) for shard, first in firsts.items())):
+            yield deliveries()
 
     async def read(self, *types: type[Event] | str, key: str | None = None, start: int = 1) -> AsyncIterator[Delivery]:
         """What the log holds now, in log order per shard, one shard after the other."""
@@ -337,11 +331,6 @@ class Bus:
             return [names.events_of_type(kind) for kind in wanted] or [names.all_events]
         return [names.events_of_key(key, kind) for kind in wanted] or [names.events_of_key(key)]
 
-    async def _run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for ingress in self._ingress:
-                tasks.create_task(ingress.run())
-
 
 @asynccontextmanager
 async def open_bus(logs: Sequence[Log], *, publisher: str = "client", clock: Clock | None = None) -> AsyncIterator[Bus]:
@@ -350,12 +339,8 @@ async def open_bus(logs: Sequence[Log], *, publisher: str = "client", clock: Clo
     `publisher` is who its events come from, the agent token of their subjects.
     """
     bus = Bus(logs, publisher=publisher, clock=clock or SystemClock())
-    async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(bus._run())
-        try:
-            yield bus
-        finally:
-            running.cancel()
+    async with beside(*(ingress.run() for ingress in bus.ingress)):
+        yield bus
 
 
 @asynccontextmanager

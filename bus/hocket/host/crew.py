@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from hocket.agent import Agent
+from hocket.beside import beside
 from hocket.engine.commit import Committer
 from hocket.engine.instance import Instance
 from hocket.log.base import Log
@@ -62,14 +63,10 @@ class Crew:
 @asynccontextmanager
 async def running(crew: Crew) -> AsyncIterator[Crew]:
     """A crew at work for as long as the block lasts; at its end it is drained."""
-    async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(crew.run())
-        try:
-            yield crew
-        except BaseException:
-            task.cancel()
-            raise
+    async with beside(crew.run()) as (task,):
+        yield crew
         crew.drain()
+        await task
 
 
 async def _all(coroutines: Any) -> None:
