@@ -35,6 +35,9 @@ class _Group:
     tenures: dict[Tenure, list[int]] = field(default_factory=dict)
     """Whose cursors ride along, and which events each of them finishes."""
 
+    carried: dict[Tenure, int] = field(default_factory=dict)
+    """How many earlier finished events each of those cursors says so of for the first time."""
+
     def takes(self, transition: Transition) -> bool:
         """Whether the transition still fits; the first always does."""
         messages = self.messages + _messages(transition) + len(self.tenures) + 1
@@ -92,7 +95,7 @@ class Committer:
             while self._queue or self._busy or any(not tenure.over for tenure in self._lagging):
                 self._idle.clear()
                 for tenure in self._lagging:
-                    tenure.lagging_since_s = float("-inf")
+                    tenure.lagging_since_s = float("-inf")  # due at once
                 self._work.set()
                 await self._idle.wait()
 
@@ -111,7 +114,7 @@ class Committer:
     async def _wait(self) -> None:
         """Until there is a transition, or a cursor has lagged for long enough."""
         self._work.clear()
-        due_s = min((t.lagging_since_s or 0.0 for t in self._lagging), default=None)
+        due_s = min((t.lagging_since_s for t in self._lagging), default=None)
         now_s = asyncio.get_running_loop().time()
         wait_s = None if due_s is None else due_s + self._limits.cursor_lag_s - now_s
         if wait_s is None or wait_s > 0:
@@ -135,7 +138,7 @@ class Committer:
             for tenure in list(self._lagging):
                 if tenure.over:
                     del self._lagging[tenure]
-                elif (tenure.lagging_since_s or 0.0) + self._limits.cursor_lag_s <= now_s:
+                elif tenure.lagging_since_s + self._limits.cursor_lag_s <= now_s:
                     group.tenures[tenure] = []
         return group
 
@@ -215,8 +218,10 @@ class Committer:
                     self._lag(tenure)
             else:
                 tenure.cursor.finish(finishing)
-                tenure.lagging_since_s = None
-                self._lagging.pop(tenure, None)
+                tenure.unwritten -= group.carried[tenure]
+                tenure.lagging_since_s = now_s
+                if not tenure.unwritten:
+                    self._lagging.pop(tenure, None)
         for transition in group.transitions:
             _settle(transition, stored=True)
 
@@ -249,6 +254,7 @@ def _writes(group: _Group) -> tuple[list[Write], list[tuple[int, Cell]]]:
     writes += records.values()
     for tenure, finishing in group.tenures.items():
         mark = tenure.cursor.mark(set(finishing))
+        group.carried[tenure] = tenure.unwritten
         writes.append(Write(tenure.names.cursor(tenure.agent), mark.to_json(), tenure.fence))
     return writes, cells
 

@@ -25,8 +25,11 @@ class Tenure:
 
         self.cursor = cursor
         self.fence = Expect(names.owner(agent), token)
-        self.lagging_since_s: float | None = None
-        """When the log's cursor began to lag behind this one; None while it does not."""
+        self.unwritten = 0
+        """How many events are finished that no cursor in the log, or on its way there, says so of."""
+
+        self.lagging_since_s = 0.0
+        """When the first of them was finished."""
 
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -48,8 +51,9 @@ class Tenure:
     def finish(self, seqs: Sequence[int], now_s: float) -> None:
         """Count events as done before the log's cursor says so; it follows within `cursor_lag_s`."""
         self.cursor.finish(seqs)
-        if self.lagging_since_s is None:
+        if not self.unwritten:
             self.lagging_since_s = now_s
+        self.unwritten += len(seqs)
 
 
 @dataclass(slots=True, eq=False)
