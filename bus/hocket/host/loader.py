@@ -73,6 +73,8 @@ def differences(declared: Manifest, agents: Sequence[Agent[Any]]) -> list[str]:
         ("consumes", set(declared.consumes), {name for agent in agents for name in agent.consumes}),
         ("emits", set(declared.emits), {name for agent in agents for name in agent.emits}),
     ):
+        if what == "consumes" and declared.follows_sagas:
+            continue
         if said - done:
             found.append(f"{what} names {_listed(said - done)}, which the code does not")
         if done - said:

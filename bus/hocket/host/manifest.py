@@ -12,6 +12,9 @@ from hocket_schemas.event import TYPE_PATTERN
 FILE = "agent.toml"
 CODE = "agent.py"
 
+SAGAS = "sagas"
+"""What an agent may say to consume, instead of a list, that follows every declared saga."""
+
 Start = Literal["now", "start"]
 """What an agent that is new to the log begins with: what comes from now on, or the first event ever."""
 
@@ -45,6 +48,12 @@ class Manifest:
     """`from` in the file. It counts only once: later the cursor says where to go on."""
 
     consumes: tuple[str, ...] = ()
+    """The event types that it handles."""
+
+    follows_sagas: bool = False
+    """`consumes = "sagas"` in the file: whatever starts and ends the declared sagas, so that a new policy is
+    followed without a change here."""
+
     emits: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
     """Of what it consumes, the types that come from outside the crew: from a program, or from a person."""
@@ -83,6 +92,9 @@ def parse(text: str, where: str) -> Manifest:
     unknown = sorted(set(fields) - {*_TEXTS, *_LISTS})
     if unknown:
         raise BadManifest(f"{where}: unknown key {unknown[0]!r}, known are {', '.join((*_TEXTS, *_LISTS))}")
+    follows_sagas = fields.get("consumes") == SAGAS
+    if follows_sagas:
+        del fields["consumes"]
     texts = {key: _text(fields, key, where) for key in _TEXTS}
     lists = {key: _names(fields, key, where) for key in _LISTS}
     name = texts["name"]
@@ -103,6 +115,7 @@ def parse(text: str, where: str) -> Manifest:
         about=texts["about"],
         start="start" if texts["from"] == "start" else "now",
         consumes=lists["consumes"],
+        follows_sagas=follows_sagas,
         emits=lists["emits"],
         outside=lists["outside"],
         agents=lists["agents"] or (name,),

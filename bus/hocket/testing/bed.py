@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ from hocket.agent import Agent
 from hocket.client import Bus, Receipt, open_bus
 from hocket.crashpoints import Reach, pass_by
 from hocket.engine.cursor import Mark
+from hocket.engine.runs import Head
 from hocket.host.crew import Crew, running
 from hocket.log.memory import Faults, MemoryLog, MemoryServer
 from hocket.process import Process
@@ -81,10 +82,12 @@ class Bed:
                 await self.server.changed()
 
     async def quiet(self) -> None:
-        """Wait until every event that an agent of the bed consumes is finished by its cursor."""
-        async with asyncio.timeout(QUIET_S):
-            while not all(self._idle(agent) for agent in self.agents):
-                await self.server.changed()
+        """Wait until every event that an agent of the bed consumes is finished, and every run has ended."""
+        await self._until(lambda agent: self._finished(agent) and not self._runs(agent))
+
+    async def settled(self) -> None:
+        """Wait until nothing moves any more: what is not finished waits, for a time or for an event."""
+        await self._until(lambda agent: self._finished(agent) and all(run.until_s is not None for run in self._runs(agent)))
 
     def events(self, *types: type[Event], key: str | None = None) -> list[Any]:
         """The typed events of these types in the log, in log order; all of one key if it is given."""
@@ -105,13 +108,20 @@ class Bed:
         message = self.server.newest(self.names.actor(agent.name, key))
         return agent.state_type.model_validate_json(message.data) if message and agent.state_type else None
 
-    def _idle(self, agent: Agent[Any]) -> bool:
+    async def _until(self, done: Callable[[Agent[Any]], bool]) -> None:
+        async with asyncio.timeout(QUIET_S):
+            while not all(done(agent) for agent in self.agents):
+                await self.server.changed()
+
+    def _finished(self, agent: Agent[Any]) -> bool:
         record = self.server.newest(self.names.cursor(agent.name))
         if record is None:
             return False
         mark = Mark.from_json(record.data)
-        filters: Sequence[str] = [self.names.events_of_type(event_type) for event_type in agent.consumes]
+        filters = [self.names.events_of_type(event_type) for event_type in agent.consumes]
         waiting = self.server.since(mark.floor + 1, filters, 1 << 30)
-        if any(m.seq > mark.upto or m.seq in mark.open for m in waiting):
-            return False
-        return not any(m.data for m in self.server.since(1, [self.names.runs(agent.name)], 1 << 30))
+        return not any(m.seq > mark.upto or m.seq in mark.open for m in waiting)
+
+    def _runs(self, agent: Agent[Any]) -> list[Head]:
+        heads = self.server.since(1, [self.names.runs(agent.name)], 1 << 30)
+        return [Head.from_json(message.data) for message in heads if message.data]
