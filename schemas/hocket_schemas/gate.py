@@ -105,7 +105,8 @@ def write(envelope: Envelope) -> bytes:
     """Let an envelope out: one JSON text, structured mode.
 
     Raises MalformedEvent for whatever `read` would refuse: better that the one who emits an event learns
-    that nobody can read it than everyone who receives it.
+    that nobody can read it than everyone who receives it. Only the size is left to the caller, who knows the
+    limit.
     """
     members, data = attributes_of(envelope), envelope.data
     if type(data) is bytes:
@@ -133,7 +134,7 @@ def attributes_of(envelope: Envelope) -> dict[str, Any]:
     extensions = attributes.pop("extensions")
     if attributes.get("hkhops") == 0:
         del attributes["hkhops"]
-    for name in extensions and _TAKEN.intersection(extensions):
+    for name in _TAKEN.intersection(extensions):
         raise BadAttribute(name, extensions[name], "a name of its own: this one has a meaning already")
     attributes.update(extensions)
     _judge(attributes)
