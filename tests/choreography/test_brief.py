@@ -1,5 +1,7 @@
 """The whole crew: real documents in, a brief out that holds against them."""
 
+import asyncio
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,15 +9,20 @@ from typing import Any
 import pytest
 
 from hocket.agent import Agent
+from hocket.clock import LoopClock
+from hocket.crashpoints import POINTS, Reach
 from hocket.demo.brief import parse, verify
 from hocket.demo.corpus import lay_out
+from hocket.host.crew import running
 from hocket.host.loader import load
-from hocket.testing import Bed
+from hocket.log.memory import MemoryLog, MemoryServer
+from hocket.testing import Bed, run_virtual
 from hocket_schemas.briefs import (
     REVISIONS_MAX,
     BriefApproved,
     BriefDrafted,
     BriefFailed,
+    BriefPlanned,
     BriefPublished,
     BriefRejected,
     BriefRequested,
@@ -23,9 +30,15 @@ from hocket_schemas.briefs import (
     RevisionRequested,
 )
 from hocket_schemas.documents import DocumentRead, DocumentRefused
+from hocket_schemas.event import Event
 
 ROOT = Path(__file__).parents[2]
 CREW = ("librarian", "planner", "researcher", "writer", "reviewer", "publisher")
+POINTS_AT_WORK = [point for point in POINTS if point.endswith(("claim", "scan", "handler", "append", "cursor flush"))]
+FROM_START = dict.fromkeys(CREW, True)
+PROCESSES = 12
+KILLS_MIN = 2
+LIFETIME_S = 20.0
 TOPIC = "How Python evaluates expressions and handles exceptions"
 
 
@@ -115,3 +128,66 @@ async def test_a_folder_without_documents_ends_with_what_to_do(tmp_path: Path) -
     [failed] = bed.events(BriefFailed)
     assert "There is no document in" in failed.reason
     assert "choose another folder" in failed.reason
+
+
+class Killed(BaseException):
+    """A process dies here."""
+
+
+def mortal(log: MemoryLog, point: str, count: int) -> Reach:
+    """Dies when the point is reached for the `count`-th time."""
+    left = count
+
+    def reach(name: str) -> None:
+        nonlocal left
+        left -= name == point
+        if left == 0:
+            log.kill()
+            raise Killed(point)
+
+    return reach
+
+
+async def hunted(folder: Path, out: Path, seed: int) -> tuple[list[Event], int]:
+    """Run the crew in one process after another; return what it said, and how many were killed at work."""
+    rng = random.Random(seed)
+    server = MemoryServer(clock=LoopClock())
+    kills = 0
+    async with Bed(server=server) as bed:
+        bed.agents = tuple(crew())
+        await bed.publish(BriefRequested(folder=str(folder), out=str(out), topic=TOPIC), key="b-1")
+        for _ in range(PROCESSES):
+            log = server.connect()
+            reach = mortal(log, rng.choice(POINTS_AT_WORK), rng.randint(1, 5))
+            try:
+                async with asyncio.timeout(LIFETIME_S * rng.random()):
+                    await bed.crew_on(log, reach=reach, replay=FROM_START).run()
+            except* (Killed, TimeoutError):
+                kills += not bed.events(BriefPublished)
+            log.kill()
+            await approve(bed)
+        async with running(bed.crew(replay=FROM_START)):
+            await bed.quiet()
+            await approve(bed)
+            await bed.quiet()
+        return bed.events(DocumentRead, BriefPlanned, BriefReviewed, BriefPublished), kills
+
+
+async def approve(bed: Bed) -> None:
+    """Approve what was reviewed, once however often it is tried."""
+    for reviewed in bed.events(BriefReviewed):
+        await bed.publish(BriefApproved(version=reviewed.version, by="ann"), key="b-1", event_id="approval")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_crew_that_is_killed_again_and_again_writes_the_same_bytes(tmp_path: Path, seed: int) -> None:
+    folder = lay_out(tmp_path)
+    asyncio.run(brief_from(folder, tmp_path / "calm.md", TOPIC))
+
+    events, kills = run_virtual(hunted(folder, tmp_path / "hunted.md", seed))
+
+    assert kills >= KILLS_MIN, "too little was provoked for the run to prove anything"
+    assert (tmp_path / "hunted.md").read_bytes() == (tmp_path / "calm.md").read_bytes()
+    read = [event.document for event in events if isinstance(event, DocumentRead)]
+    assert len(read) == len(set(read)) == len(list(folder.iterdir()))
+    assert [type(event) for event in events[len(read) :]] == [BriefPlanned, BriefReviewed, BriefPublished]
