@@ -14,6 +14,9 @@ from .survey import WORD_SHARE, Candidate, Survey, Text
 PASSAGES_COUNTED_MAX = 6
 """A subject gains nothing from having more passages than this."""
 
+CATALOGUE_PASSAGES_MIN = 25
+"""A heading above so many passages is a catalogue: it counts the less the longer it is."""
+
 PASSAGES_COMPARED = 4
 """A heading is as close to the topic as its closest passages, so many of them."""
 
@@ -87,7 +90,7 @@ def _salience(survey: Survey, candidates: Sequence[Candidate]) -> list[float]:
     return [
         sum(math.sqrt(survey.tf[t]) * survey.rarity(t) for t in c.terms)
         / len(c.terms)
-        * math.sqrt(min(len(c.texts), PASSAGES_COUNTED_MAX))
+        * math.sqrt(min(len(c.texts), PASSAGES_COUNTED_MAX) * min(1.0, CATALOGUE_PASSAGES_MIN / len(c.texts)))
         for c in candidates
     ]
 

@@ -31,7 +31,7 @@ _FLAWS = (
     (
         re.compile(
             r"\b(?:this|these) (?:appendix|book|chapter|document|examples?|list|manual|page|paragraph|section|table"
-            r"|text|topic|tutorial)\b",
+            r"|text|topic|tutorial)\b|\bdocumentation (?:about|for|of|on)\b",
             re.IGNORECASE,
         ),
         "it speaks of the document instead of the matter",

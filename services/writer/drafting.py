@@ -1,6 +1,7 @@
 """A draft: for each question the sentences that answer it best, word for word from the evidence."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,8 +21,8 @@ OPENING_BONUS = 0.15
 
 DEFINITION_BONUS = 0.1
 
-SCORE_MIN = 0.3
-"""A sentence below this is no answer; the section stays short instead."""
+FIT_MIN = 0.25
+"""A sentence that speaks of less of the question is no answer; the section stays short instead."""
 
 FOLLOWERS_MAX = 2
 """Most sentences that may follow the one chosen from a passage."""
@@ -79,13 +80,13 @@ def _answer(evidence: EvidenceFound, rejected: Collection[Place], used: set[str]
         room = min(sentences_max - len(sentences), 1 + FOLLOWERS_MAX)
         if room <= 0:
             break
-        if candidate.score < SCORE_MIN or candidate.spans[candidate.i].text.casefold() in used:
+        if candidate.spans[candidate.i].text.casefold() in used:
             continue
         for span in _stretch(candidate, evidence.weights, rejected, used)[:room]:
             used.add(span.text.casefold())
             sentences.append(_sentence(candidate.evidence, span))
-    # Told document by document, the best one first, each in its own order.
-    documents = list(dict.fromkeys(sentence.document for sentence in sentences))
+    # Told document by document, the one that says most first, each in its own order.
+    documents = [document for document, _ in Counter(s.document for s in sentences).most_common()]
     return sorted(sentences, key=lambda s: (documents.index(s.document), s.start))
 
 
@@ -96,7 +97,7 @@ def _candidates(evidence: EvidenceFound, rejected: Collection[Place]) -> Iterato
             continue  # so is the rest about what only the headline names
         for i, span in enumerate(spans):
             fit = _fit(span.text, evidence.weights)
-            if fit > 0 and _may_stand(passage, span, rejected) and not leans_back(span.text):
+            if fit >= FIT_MIN and _may_stand(passage, span, rejected) and not leans_back(span.text):
                 score = fit + PASSAGE_SHARE * passage.score
                 score += OPENING_BONUS * (i == 0) + DEFINITION_BONUS * _defines(span.text, evidence.weights)
                 score -= CONDITION_MALUS * span.text.startswith(("If ", "When "))

@@ -37,28 +37,30 @@ _AUXILIARY = re.compile(
 )
 _INFLECTED = re.compile(r"[a-z]+(?:ed|[^aisu'\u2019]s)")
 
+_DESCRIBES = re.compile(r"(?:If|When|For|With|Without)\b[^.]*, (?:return|raise|print|list|display)s?\b")
+
 _AROUND = "\"'`*_,;:.!?()[]“”\u2018\u2019"
 
 _UNSUBJECTED_WORDS = """
-about added allow allows analogous available call called changed compute computes contains create creates define defined
-defines deprecated determine determines display equivalent evaluate example execute find get gives holds implement
-implemented implements indicate indicates insert invoked like list needs new note perform performs pop print provide
-provides raise raises removed renamed replace requires retrieve return returned returns runs search see similar
-specified specifies split supports takes todo used yields
+about added allow allows analogous are available call called can cannot changed compute computes contains create
+creates define defined defines deprecated determine determines display equivalent evaluate example execute find get
+gives has have holds implement implemented implements indicate indicates insert invoked is like list may must needs
+new note perform performs pop print provide provides raise raises removed renamed replace requires retrieve return
+returned returns runs search see should similar specified specifies split supports takes todo used was were will
+yields
 """
 
 _UNSUBJECTED = frozenset(_UNSUBJECTED_WORDS.split())
 """First words of notes and of descriptions whose subject stands in a headline above them."""
 
-POINTING_WITHIN = 5
+_POINTING_WITHIN = {"he": 5, "it": 5, "she": 5, "them": 5, "they": 5, "these": 8, "this": 8}
 """A pronoun among so many first words points back; a later one mostly points into the sentence."""
 
-_POINTING = frozenset({"he", "it", "she", "them", "these", "they", "this"})
 _CONNECTING_WORDS = """
-accordingly additionally again also although and another besides both but consequently conversely either else
+accordingly additionally again also and another besides but consequently conversely else
 finally first fourth furthermore hence here however indeed instead lastly likewise meanwhile moreover
-neither nevertheless next nonetheless nor or otherwise rather second secondly similarly so still subsequently
-such that then thereafter therefore third thirdly those though thus unlike yet
+nevertheless next nonetheless nor or otherwise rather second secondly similarly so still subsequently
+such that then thereafter therefore third thirdly those thus yet
 """
 
 _CONNECTING = frozenset(_CONNECTING_WORDS.split())
@@ -145,15 +147,15 @@ def can_stand(span: Span, passage: str) -> bool:
 
 def lacks_subject(text: str) -> bool:
     """Whether a sentence is a note or a description, "Returns the length.": what it is about stands elsewhere."""
-    return text.split(maxsplit=1)[0].strip("\"“”'`*_,:").lower() in _UNSUBJECTED
+    return text.split(maxsplit=1)[0].strip(_AROUND).lower() in _UNSUBJECTED or _DESCRIBES.match(text) is not None
 
 
 def leans_back(text: str) -> bool:
     """Whether a sentence needs the one before it: it begins with "However", or soon says "this" or "they"."""
-    words = [word.strip("\"“”'`*_,;:()").lower() for word in text.split()[:POINTING_WITHIN]]
-    if words[0] in _CONNECTING or any(word in _POINTING for word in words):
+    words = [word.strip(_AROUND).lower() for word in text.split()]
+    if words[0] in _CONNECTING or text.lower().startswith(_CONNECTING_PHRASES):
         return True
-    return text.lower().startswith(_CONNECTING_PHRASES)
+    return any(i < _POINTING_WITHIN.get(word, 0) for i, word in enumerate(words))
 
 
 def _is_end(passage: str, at: int) -> bool:
