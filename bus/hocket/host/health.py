@@ -73,7 +73,6 @@ class Health:
 
     def __init__(self) -> None:
         self._cards: dict[tuple[str, int, str], Card] = {}
-        self._changed = asyncio.Event()
 
     def hear(self, card: Card) -> bool:
         """Take a card in; whether it says something new, besides that the instance still lives."""
@@ -82,7 +81,6 @@ class Health:
         self._cards[place] = card
         if len(self._cards) > KEPT_MAX:
             del self._cards[next(iter(self._cards))]
-        self._changed.set()
         return before is None or (before.role, before.token, before.pid) != (card.role, card.token, card.pid)
 
     def owner(self, agent: str, shard: int, now_s: float) -> Card | None:
@@ -98,12 +96,6 @@ class Health:
         """All that are heard, owners first within their agent and shard."""
         rank = {OWNER: 0, STANDBY: 1, RELEASED: 2}
         return sorted(self.fresh(now_s), key=lambda c: (c.agent, c.shard, rank.get(c.role, 3), c.instance))
-
-    async def until(self, met: Callable[[], bool]) -> None:
-        """Wait until a condition on what was heard is met; whoever asks sets the deadline."""
-        while not met():
-            self._changed.clear()
-            await self._changed.wait()
 
 
 @asynccontextmanager
