@@ -9,6 +9,9 @@ import pkgutil
 import hocket_schemas
 from hocket_schemas.event import CATALOG, Catalog
 
+WITHOUT_EVENTS = {"export", "sdk"}
+"""Modules that declare no event and take their time to import."""
+
 find = CATALOG.find
 """The class of an event type. Raises UnknownType."""
 
@@ -18,7 +21,8 @@ known = CATALOG.known
 
 def discover() -> list[str]:
     """Import every module of this package, so that all its events are known; return the modules' names."""
-    names = [f"{hocket_schemas.__name__}.{found.name}" for found in pkgutil.iter_modules(hocket_schemas.__path__)]
+    found = {module.name for module in pkgutil.iter_modules(hocket_schemas.__path__)} - WITHOUT_EVENTS
+    names = [f"{hocket_schemas.__name__}.{name}" for name in sorted(found)]
     for name in names:
         importlib.import_module(name)
     return names

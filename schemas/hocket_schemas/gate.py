@@ -114,12 +114,20 @@ def write(envelope: Envelope) -> bytes:
     elif data is not None:
         _check_data_fits(envelope.type, envelope.datacontenttype, data)
         members["data"] = data
+    return encode(members)
+
+
+def encode(members: Mapping[str, Any]) -> bytes:
+    """Write members whose attributes are known to be right, such as the runtime's own; only `data` is checked.
+
+    Raises DataRefused and TooDeep.
+    """
     try:
         text = orjson.dumps(members)
         if b"null" in text:  # orjson writes NaN so, and would turn a number into nothing without a word
-            json.dumps(data, allow_nan=False, default=str)
+            json.dumps(members.get("data"), allow_nan=False, default=str)
     except (TypeError, ValueError) as error:
-        raise DataRefused(envelope.type, f"it cannot be written as JSON: {error}") from None
+        raise DataRefused(members["type"], f"it cannot be written as JSON: {error}") from None
     strict_json.check_bounds(text, DEPTH_MAX)
     return text
 

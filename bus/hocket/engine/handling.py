@@ -275,21 +275,24 @@ class Handling:
                 f"{event.event_type} to key {key!r}, which lives on shard {shard_of(key, self._shards)}, "
                 f"from shard {self._log.shard}: keep the cause's key {received.key!r}"
             )
-        envelope = Envelope(
-            id=f"{received.cause}.{i}",
-            source=self._source,
-            type=event.event_type,
-            data=event.model_dump(mode="json"),
-            time=time,
-            partitionkey=key,
-            correlationid=emission.saga or received.saga,
-            causationid=cause.id,
-            traceparent=trace,
-            tracestate=cause.tracestate,
-            hkhops=cause.hkhops + 1,
-            hkversion=self._agent.version,
-        )
-        body = gate.write(envelope)
+        members: dict[str, Any] = {
+            "specversion": "1.0",
+            "id": f"{received.cause}.{i}",
+            "source": self._source,
+            "type": event.event_type,
+            "time": time,
+            "partitionkey": key,
+            "correlationid": emission.saga or received.saga,
+            "causationid": cause.id,
+            "hkhops": cause.hkhops + 1,
+            "hkversion": self._agent.version,
+            "data": event.model_dump(mode="json"),
+        }
+        if trace is not None:
+            members["traceparent"] = trace
+            if cause.tracestate is not None:
+                members["tracestate"] = cause.tracestate
+        body = gate.encode(members)
         if len(body) > self._agent.limits.event_bytes_max:
             raise BadReturn(
                 f"{event.event_type} is {len(body)} bytes, the limit is {self._agent.limits.event_bytes_max}"
