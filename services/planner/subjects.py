@@ -9,7 +9,7 @@ from pathlib import PurePath
 from hocket_schemas.briefs import Question
 from hocket_schemas.words import plain, terms
 
-from .survey import WORD_SHARE, Candidate, Survey, Text
+from .survey import Candidate, Survey, Text
 
 PASSAGES_COUNTED_MAX = 6
 """A subject gains nothing from having more passages than this."""
@@ -19,6 +19,12 @@ CATALOGUE_PASSAGES_MIN = 25
 
 PASSAGES_COMPARED = 4
 """A heading is as close to the topic as its closest passages, so many of them."""
+
+QUESTIONS_MIN = 3
+"""Documents that name fewer subjects are asked for their main points too."""
+
+MAIN_TERMS = 12
+"""Terms that the main points are looked for by."""
 
 SCORE_SHARE_MIN = 0.2
 """A subject with less than this share of the best one's score is no longer about the matter."""
@@ -37,11 +43,12 @@ def questions_of(survey: Survey, topic: str, most: int) -> list[Question]:
 
     No question comes out when the documents hold no prose, or none of the topic's words.
     """
-    candidates = survey.candidates()
+    candidates = list(survey.candidates())
     if not topic.strip():
         chosen = _choose(survey, candidates, _salience(survey, candidates), most)
+        if survey.tf and len(chosen) < min(most, QUESTIONS_MIN):
+            chosen.append(_main_points(survey))
         return [_question(no, candidate, ()) for no, candidate in enumerate(chosen, 1)]
-    candidates = [c for c in candidates if c.share > WORD_SHARE]
     asked = [_asked(survey, part) for part in parts_of(topic)]
     asked = list({part.terms: part for part in asked if part.terms}.values())[:most]
     questions: list[Question] = []
@@ -86,9 +93,9 @@ def _completed(part: list[str], first: list[str]) -> list[str]:
 
 
 def _salience(survey: Survey, candidates: Sequence[Candidate]) -> list[float]:
-    """How much the documents make of each candidate: frequent terms, but not those that are everywhere."""
+    """How much the documents make of each candidate."""
     return [
-        sum(math.sqrt(survey.tf[t]) * survey.rarity(t) for t in c.terms)
+        sum(survey.salience(t) for t in c.terms)
         / len(c.terms)
         * math.sqrt(min(len(c.texts), PASSAGES_COUNTED_MAX) * min(1.0, CATALOGUE_PASSAGES_MIN / len(c.texts)))
         for c in candidates
@@ -150,6 +157,12 @@ def _home(survey: Survey, candidate: Candidate) -> str:
     """The document that says most about a candidate."""
     counts = Counter(survey.texts[i].document for i in candidate.texts)
     return max(counts, key=lambda document: (counts[document], document), default="")
+
+
+def _main_points(survey: Survey) -> Candidate:
+    """What to ask of documents that name few subjects: what they make most of."""
+    wanted = sorted(survey.tf, key=lambda t: (-survey.salience(t), t))[:MAIN_TERMS]
+    return Candidate("Main points", tuple(wanted), (), 1.0)
 
 
 def _asked(survey: Survey, part: str) -> Candidate:

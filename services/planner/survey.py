@@ -5,15 +5,19 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from hocket_schemas.documents import DocumentRead
 from hocket_schemas.words import STOPWORDS, plain, terms
 
-HEADING_SHARE, PHRASE_SHARE, WORD_SHARE = 1.0, 0.5, 0.25
-"""A heading is what its author thought worth asking; phrases and words are guesses at it."""
+HEADING_SHARE, PHRASE_SHARE = 1.0, 0.5
+"""A heading is what its author thought worth naming; a phrase is a guess at it."""
 
 PHRASE_COUNT_MIN = 3
-"""Passages that have to use a phrase before it counts for one; fewer only when nothing else is there."""
+"""Passages that have to use a phrase before it counts for one."""
+
+WORD_LENGTH_MIN = 4
+"""A shorter word makes no phrase."""
 
 _EMPTY_HEADING_LINES = """
 acknowledgements|appendix|authors|background|basic usage|bibliography|changelog|changes|conclusion|consequences|contents
@@ -77,8 +81,10 @@ class Survey:
             i = len(self.texts)
             counts = Counter(terms(text))
             self.texts.append(Text(read.document, counts))
-            self.tf.update(counts)
-            self.df.update(counts.keys())
+            # What stands in the heading is spoken of, even if a pronoun takes its place below.
+            for spoken in (counts, dict.fromkeys((t for t in terms(passage.heading) if t not in counts), 1)):
+                self.tf.update(spoken)
+                self.df.update(spoken.keys())
             if heading := _clean(passage.heading):
                 self._headings.setdefault(heading, []).append(i)
             for phrase in dict.fromkeys(_phrases(text)):
@@ -88,20 +94,20 @@ class Survey:
         """How telling a term is: above 0, more for one that few passages use, 0 for one that none does."""
         return math.log(1 + len(self.texts) / self.df[term]) if term in self.df else 0.0
 
-    def candidates(self) -> list[Candidate]:
-        """Every heading, and the phrases and words that are used again and again."""
-        return list(self._candidates(PHRASE_COUNT_MIN)) or list(self._candidates(1))
+    def salience(self, term: str) -> float:
+        """How much the documents make of a term: it is used often, but not everywhere."""
+        return math.sqrt(self.tf[term]) * self.rarity(term)
 
-    def _candidates(self, phrase_count_min: int) -> Iterator[Candidate]:
+    def candidates(self) -> Iterator[Candidate]:
+        """Every heading, and the phrases that are used again and again."""
         taken: set[frozenset[str]] = set()
         for subject, covered in [*self._headings.items(), *self._phrases.items()]:
             is_heading = subject in self._headings
             wanted = tuple(dict.fromkeys(terms(subject)))
-            if not wanted or frozenset(wanted) in taken or (not is_heading and len(covered) < phrase_count_min):
+            if not wanted or frozenset(wanted) in taken or (not is_heading and len(covered) < PHRASE_COUNT_MIN):
                 continue
             taken.add(frozenset(wanted))
-            share = HEADING_SHARE if is_heading else PHRASE_SHARE if len(wanted) > 1 else WORD_SHARE
-            yield Candidate(subject, wanted, tuple(covered), share)
+            yield Candidate(subject, wanted, tuple(covered), HEADING_SHARE if is_heading else PHRASE_SHARE)
 
 
 def _clean(heading: str) -> str:
@@ -113,12 +119,9 @@ def _clean(heading: str) -> str:
 
 
 def _phrases(text: str) -> Iterator[str]:
-    """Single words and pairs of neighbours that both say something."""
+    """Pairs of neighbours that both say something."""
     for run in _RUN.findall(text):
         words = run.lower().split(" ")
-        for i, word in enumerate(words):
-            if word in STOPWORDS or len(word) < 4:
-                continue
-            yield word
-            if i + 1 < len(words) and words[i + 1] not in STOPWORDS and len(words[i + 1]) > 3:
-                yield f"{word} {words[i + 1]}"
+        for first, second in pairwise(words):
+            if first not in STOPWORDS and second not in STOPWORDS and min(len(first), len(second)) >= WORD_LENGTH_MIN:
+                yield f"{first} {second}"

@@ -91,8 +91,11 @@ def test_documents_without_headings_are_asked_about_by_their_words() -> None:
     assert "Cursor moved" in [question.subject for question in questions]
 
 
-def test_a_single_sentence_is_enough_to_ask_about() -> None:
-    assert ask(library=[read("a.txt", ("", LOGS))]) != []
+def test_documents_that_name_few_subjects_are_asked_for_their_main_points() -> None:
+    [question] = ask(library=[read("a.txt", ("", LOGS))])
+
+    assert question.subject == "Main points"
+    assert set(question.terms) <= {"log", "keep", "event", "anybod", "stat"}
 
 
 def test_the_same_passage_in_two_documents_counts_once() -> None:
@@ -176,7 +179,7 @@ async def test_a_document_in_parts_is_settled_by_its_last_one() -> None:
 
         assert planned_early == []
         [plan] = bed.events(BriefPlanned)
-        assert {question.subject for question in plan.questions} == {"The log", "Claims"}
+        assert {question.subject for question in plan.questions} >= {"The log", "Claims"}
 
 
 async def test_a_library_that_nobody_can_read_fails_the_brief() -> None:

@@ -16,6 +16,9 @@ Place = tuple[str, int, int]
 PASSAGE_SHARE = 0.35
 """What the fit of the whole passage counts beside the fit of the sentence."""
 
+HEADING_SHARE = 0.5
+"""What a term counts that stands in the heading, but not in the sentence."""
+
 OPENING_BONUS = 0.15
 """The first sentence of a paragraph mostly says what it is about, and needs nothing before it."""
 
@@ -96,7 +99,7 @@ def _candidates(evidence: EvidenceFound, rejected: Collection[Place]) -> Iterato
         if not spans or lacks_subject(spans[0].text):
             continue  # so is the rest about what only the headline names
         for i, span in enumerate(spans):
-            fit = _fit(span.text, evidence.weights)
+            fit = _fit(span.text, evidence.weights, passage.heading)
             if fit >= FIT_MIN and _may_stand(passage, span, rejected) and not leans_back(span.text):
                 score = fit + PASSAGE_SHARE * passage.score
                 score += OPENING_BONUS * (i == 0) + DEFINITION_BONUS * _defines(span.text, evidence.weights)
@@ -113,7 +116,9 @@ def _stretch(
     for span in candidate.spans[candidate.i + 1 : candidate.i + 1 + FOLLOWERS_MAX]:
         if not _may_stand(candidate.evidence, span, rejected) or span.text.casefold() in used:
             break
-        if _fit(span.text, weights) < (LEANING_FOLLOWER_SCORE_MIN if leans_back(span.text) else FOLLOWER_SCORE_MIN):
+        if _fit(span.text, weights, candidate.evidence.heading) < (
+            LEANING_FOLLOWER_SCORE_MIN if leans_back(span.text) else FOLLOWER_SCORE_MIN
+        ):
             break
         stretch.append(span)
     return stretch
@@ -124,10 +129,14 @@ def _may_stand(passage: Evidence, span: Span, rejected: Collection[Place]) -> bo
     return place not in rejected and can_stand(span, passage.text)
 
 
-def _fit(text: str, weights: Mapping[str, float]) -> float:
-    """The share of the question that a sentence speaks of, from 0 to 1."""
-    spoken = set(terms(text))
-    return sum(weight for term, weight in weights.items() if term in spoken)
+def _fit(text: str, weights: Mapping[str, float], heading: str) -> float:
+    """The share of the question that a sentence speaks of, from 0 to 1; what its heading says counts in part."""
+    spoken, above = set(terms(text)), set(terms(heading))
+    return sum(
+        weight if term in spoken else HEADING_SHARE * weight
+        for term, weight in weights.items()
+        if term in spoken or term in above
+    )
 
 
 def _defines(text: str, weights: Mapping[str, float]) -> bool:
