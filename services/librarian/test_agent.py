@@ -2,9 +2,12 @@
 
 import os
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hocket.testing import Bed
 from hocket_schemas.briefs import BriefFailed, BriefRequested
@@ -13,6 +16,7 @@ from hocket_schemas.words import plain
 
 from . import shelf
 from .agent import librarian
+from .layout import Block
 from .pages import text_of
 from .reading import PART_BYTES_MAX, PASSAGE_CHARS_MAX, parts_of, passages_of
 from .shelf import NoLibrary, Unreadable, decode, search, take
@@ -50,6 +54,44 @@ def test_a_passage_stands_in_the_file_where_it_says(document: str, text: str) ->
     for passage in passages:
         assert text[passage.start : passage.end] == passage.text
         assert text.count("\n", 0, passage.start) + 1 == passage.line
+
+
+LINES = st.lists(
+    st.one_of(
+        st.sampled_from(
+            ["", "A sentence of some words stands here.", "and goes on. Then it ends.", "Title", "=====", "# H"]
+        ),
+        st.sampled_from(
+            ["```", "---", "* item. Another one is here.", "| a | b |", "> q", ">>> x", "::", "1. One. Two is."]
+        ),
+        st.text(max_size=40),
+    ),
+    max_size=30,
+).flatmap(
+    lambda lines: st.tuples(st.just(lines), st.lists(st.integers(0, 8), min_size=len(lines), max_size=len(lines)))
+)
+
+
+@given(LINES, st.sampled_from(["a.txt", "a.md"]), st.sampled_from(["\n", "\r\n"]))
+def test_whatever_a_text_holds_its_passages_stand_where_they_say(
+    indented: tuple[list[str], list[int]], document: str, newline: str
+) -> None:
+    text = newline.join(" " * indent + line for line, indent in zip(*indented, strict=True))
+
+    passages = passages_of(document, text)
+
+    for passage in passages:
+        assert text[passage.start : passage.end] == passage.text == passage.text.strip()
+        assert text.count("\n", 0, passage.start) + 1 == passage.line
+    assert all(a.end <= b.start for a, b in pairwise(passages))
+
+
+@given(st.text(alphabet=st.sampled_from("<>/&;#!-p b\n\r\"'=ascript.x"), max_size=200))
+def test_whatever_a_page_holds_its_text_has_the_same_lines(page: str) -> None:
+    text, blocks = text_of(page)
+
+    assert text.count("\n") <= page.count("\n")
+    assert all(0 <= a.start < a.end <= b.start for a, b in pairwise([*blocks, Block(len(text), len(text))]))
 
 
 def test_wrapped_lines_make_one_passage_and_a_deeper_indent_another() -> None:

@@ -1,6 +1,10 @@
 """The writer: what it takes for a sentence, which ones it chooses, and how it revises."""
 
+from itertools import pairwise
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hocket.testing import Bed
 from hocket_schemas.briefs import (
@@ -14,6 +18,7 @@ from hocket_schemas.briefs import (
     RevisionRequested,
     Section,
 )
+from hocket_schemas.words import plain
 
 from .agent import writer
 from .drafting import draft
@@ -91,6 +96,14 @@ def test_a_sentence_knows_where_it_stands() -> None:
     spans = list(split(passage))
 
     assert [passage[span.start : span.end] for span in spans] == ["First one.", "Second\n one here."]
+
+
+@given(st.text(alphabet=st.sampled_from("Aab .!?…\"'()[]*1\n,"), max_size=80))
+def test_whatever_a_passage_holds_nothing_of_it_is_in_two_sentences(passage: str) -> None:
+    spans = list(split(passage))
+
+    assert all(plain(passage[span.start : span.end]) == span.text != "" for span in spans)
+    assert all(a.end <= b.start for a, b in pairwise(spans))
 
 
 @pytest.mark.parametrize(
