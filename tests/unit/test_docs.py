@@ -102,7 +102,7 @@ def run(text: str, directory: Path) -> str:
 def missing_lines(wanted: str, printed: str) -> list[str]:
     """The wanted lines that are not, in this order, part of the printed ones."""
     came = iter(printed.splitlines())
-    return [line for line in wanted.splitlines() if line and not any(line in printed for printed in came)]
+    return [line for line in wanted.splitlines() if line and not any(line in each for each in came)]
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.relative_to(ROOT).as_posix())
