@@ -6,6 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import orjson
+from pydantic import BaseModel
+
 from hocket.agent import Agent, Context
 from hocket.clock import LoopClock
 from hocket.crashpoints import POINTS
@@ -14,7 +16,6 @@ from hocket.policy import Limits
 from hocket.subjects import address
 from hocket.testing import Bed
 from hocket_schemas.event import Catalog, Event
-from pydantic import BaseModel
 
 EVENTS = Catalog()
 
@@ -143,7 +144,7 @@ class Simulation:
             self.provoked.tenures += sum(instance.tenures for instance in crew.instances)
             await asyncio.sleep(self.rng.random() * (0.1 if self._calm else 4.0))
 
-    async def _until_calm(self, work, log: MemoryLog) -> None:  # noqa: ANN001
+    async def _until_calm(self, work, log: MemoryLog) -> None:
         task = asyncio.ensure_future(work)
         try:
             while not task.done():
@@ -171,7 +172,7 @@ class Simulation:
             deaf=pick() < 0.2,
         )
 
-    def _reach(self, log: MemoryLog):  # noqa: ANN202
+    def _reach(self, log: MemoryLog):
         """Die at a random point, or at none."""
         point = self.rng.choice(POINTS) if self.rng.random() < 0.5 and not self._calm else None
         left = self.rng.randint(1, 4)

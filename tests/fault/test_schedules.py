@@ -4,12 +4,12 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from tests.fault.simulation import Provoked, Simulation
+
 from hocket.engine import commit, owner, worker
 from hocket.engine.cursor import Cursor, Mark
 from hocket.log.base import Write
 from hocket.testing import run_virtual
-
-from tests.fault.simulation import Provoked, Simulation
 
 SEEDS_PER_TEST = 50
 
@@ -63,7 +63,7 @@ def _with_a_cursor_past_open_events(monkeypatch: pytest.MonkeyPatch) -> None:
 def _with_the_cursor_before_the_effects(monkeypatch: pytest.MonkeyPatch) -> None:
     put = commit.Committer.put
 
-    def early(self: commit.Committer, transition) -> None:  # noqa: ANN001
+    def early(self: commit.Committer, transition) -> None:
         transition.tenure.cursor.finish([transition.finishes or 0])
         put(self, transition)
 
@@ -71,7 +71,7 @@ def _with_the_cursor_before_the_effects(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def _with_void_state_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    def void(self: worker.Worker, work) -> None:  # noqa: ANN001
+    def void(self: worker.Worker, work) -> None:
         self._committer.finish(self.tenure, work.message.seq)
 
     monkeypatch.setattr(worker.Worker, "_void", void)
@@ -92,7 +92,7 @@ def _with_half_done_state_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         (_with_half_done_state_kept, "half done"),
     ],
 )
-def test_a_planted_bug_is_found(plant, told: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
+def test_a_planted_bug_is_found(plant, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
 
     for seed in range(300):

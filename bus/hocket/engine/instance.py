@@ -89,6 +89,7 @@ class Instance:
             began_s = loop.time()
             try:
                 if not await owner.may_claim(self._log, self._names, self.agent.name, self._process.instance):
+                    self._note("stands by")
                     await self._pulse.silence(self.agent.limits, self._draining)
                 if not self._draining.is_set():
                     await self._own()
