@@ -216,3 +216,8 @@ def address(subject: str) -> Address:
         event_type = ".".join(untoken(part) for part in event_type.split("."))
     key, agent = (first, second) if kind == "evt" else (second, first)
     return Address(kind, key, agent, cause, int(i), event_type)
+
+
+def tokens_of(subject: str) -> tuple[str, ...]:
+    """A subject's tokens after domain and shard, unescaped: its kind, then whose it is."""
+    return tuple(untoken(part) for part in subject.split(".")[2:])
