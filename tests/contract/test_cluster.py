@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from tests.contract.worlds import ROOM, scanned, until
@@ -102,13 +103,14 @@ async def test_a_consumer_reads_on_after_the_leaders_death(tmp_path: Path, domai
         read: list[int] = []
         async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
             reading = tasks.create_task(_read(log, f"{chain.prefix}.>", read))
-            tasks.create_task(chain.run(stop))
+            writing = tasks.create_task(chain.run(stop))
             await _longer_by([chain], 50)
             leader = await log.leader()
             assert leader
             await cluster.node(leader).kill()
             await _longer_by([chain], 30)
             stop.set()
+            await writing
 
             async def all_read() -> bool:
                 return len(read) >= 3 * len(chain.acknowledged)
@@ -118,6 +120,20 @@ async def test_a_consumer_reads_on_after_the_leaders_death(tmp_path: Path, domai
 
         stored = [m.seq for m in await scanned(log, [f"{chain.prefix}.>"])]
         assert read == stored
+
+
+async def test_a_scan_on_any_server_sees_what_was_acknowledged_before(tmp_path: Path, domain: str) -> None:
+    async with (
+        Cluster(tmp_path) as cluster,
+        connect(cluster.url, domain=domain, replicas=3, max_bytes=ROOM, timeout_s=30) as [log],
+        AsyncExitStack() as clients,
+    ):
+        others = [(await clients.enter_async_context(connect(n.url, domain=domain)))[0] for n in cluster.nodes]
+
+        for i in range(30):
+            last = await log.append([Write(f"{domain}.0.a.{i}.{j}", b"") for j in range(5)])
+            for other in others:
+                assert [m.seq for m in await scanned(other, [f"{domain}.0.a.{i}.*"])] == list(range(last - 4, last + 1))
 
 
 async def _read(log: JetStreamLog, pattern: str, read: list[int]) -> None:

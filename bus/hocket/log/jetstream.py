@@ -10,6 +10,7 @@ import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import orjson
@@ -83,6 +84,8 @@ async def connect(
     Raises Unavailable when no server takes us within `timeout_s`, ServerTooOld, TopologyMismatch with every
     difference that breaks a promise, and StorageFull when the server has no room for a stream.
     """
+    if shards is not None and shards < 1:
+        raise UsageError(f"a domain has at least one shard, not {shards}")
     until = asyncio.get_running_loop().time() + timeout_s
     async with linked(url, name=name, inbox_prefix=inbox_prefix, until=until) as link:
         await _require_version(link, until)
@@ -91,12 +94,7 @@ async def connect(
             config = await api.stream(stream_name(domain, 0), until)
             shards = (StreamSettings.from_api(config).shards if config else 0) or 1
         for shard in range(shards):
-
-            def wanted(like: StreamSettings | None, shard: int = shard) -> StreamSettings:
-                return stream_settings(
-                    domain, shard, shards=shards or 1, max_bytes=max_bytes, replicas=replicas, like=like
-                )
-
+            wanted = partial(stream_settings, domain, shard, shards=shards, max_bytes=max_bytes, replicas=replicas)
             await _settle(api, stream_name(domain, shard), wanted, create=create, until=until)
         yield [JetStreamLog(link, domain, shard) for shard in range(shards)]
 
@@ -109,18 +107,14 @@ async def _require_version(link: Link, until: float) -> None:
 
 
 async def _settle(
-    api: "_Api",
-    stream: str,
-    wanted_given: Callable[[StreamSettings | None], StreamSettings],
-    *,
-    create: bool,
-    until: float,
+    api: "_Api", stream: str, wanted: Callable[..., StreamSettings], *, create: bool, until: float
 ) -> None:
     """Make a stream as wanted, or say why it cannot be."""
+    pauses = _Pauses(until)
     while True:
         config = await api.stream(stream, until)
         current = StreamSettings.from_api(config) if config else None
-        changes = plan(current, wanted_given(current))
+        changes = plan(current, wanted(like=current))
         if not changes:
             return
         match changes[0]:
@@ -128,14 +122,15 @@ async def _settle(
                 raise TopologyMismatch(str(refused))
             case Create() if not create:
                 raise TopologyMismatch(f"stream {stream} does not exist")
+            case Update() if not create:
+                return
             case Create(settings):
                 answer = await api.ask(f"STREAM.CREATE.{stream}", settings.to_api(), until)
-                if _code(answer) != _NAME_IN_USE:  # else someone else was quicker: look again
+                if _code(answer) != _NAME_IN_USE:  # else someone else was quicker
                     _require(answer)
-            case Update(settings) if create:
+            case Update(settings):
                 _require(await api.ask(f"STREAM.UPDATE.{stream}", overlaid(config or {}, settings), until))
-            case Update():
-                return
+        await pauses.next(f"stream {stream} does not become as wanted")
 
 
 class JetStreamLog:
@@ -158,7 +153,7 @@ class JetStreamLog:
             found: wire.Verdict
             try:
                 answer = await self._link.ask(wire.frames(writes, fresh()), until)
-                found = wire.verdict(answer, len(writes))
+                found = wire.verdict(answer, self.stream, len(writes))
             except Unavailable as away:
                 found = wire.Again(str(away))
             match found:
@@ -317,16 +312,15 @@ class _Api:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                answer = await self._link.ask([frame], min(until, loop.time() + ATTEMPT_S))
+                answer = wire.read(await self._link.ask([frame], min(until, loop.time() + ATTEMPT_S)))
             except (Unavailable, OutcomeUnknown) as error:
                 await pauses.next(str(error))
                 continue
-            read: dict[str, Any] = orjson.loads(answer)
-            match wire.refusal(read["error"]) if "error" in read else None:
+            match wire.refusal(answer["error"]) if "error" in answer else None:
                 case wire.Again(reason) | wire.Refused(Unavailable(args=(reason,))):
-                    await pauses.next(reason)
+                    await pauses.next(str(reason))
                 case _:
-                    return read
+                    return answer
 
     async def stream(self, name: str, until: float) -> dict[str, Any] | None:
         """A stream's configuration; None when there is no such stream."""

@@ -187,9 +187,20 @@ class Link:
         for frame in frames:
             if len(frame.data) + HEADERS_BYTES_MAX > payload_max and frame.size > payload_max:
                 raise AppendTooLarge(f"{frame.size} bytes for {frame.subject}, limit {payload_max}")
-        message = await self._exchange(connection, frames, until)
+        *others, last = frames
+        with self._asking(connection, frames) as asked:
+            with _sending():
+                # Nothing here gives way to another task: the messages leave next to each other, or none does.
+                for frame in others:
+                    await connection.client.publish(frame.subject, frame.data, "", frame.headers or None)
+                await connection.client.publish(last.subject, last.data, asked.inbox, last.headers or None)
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await asked.answer
+            except TimeoutError:
+                raise OutcomeUnknown(f"no answer in time for {last.subject}") from None
         if not message.data and message.headers and message.headers.get("Status") == _NO_RESPONDERS:
-            raise Unavailable(f"nobody takes {frames[-1].subject}")
+            raise Unavailable(f"nobody takes {last.subject}")
         return message.data
 
     async def tell(self, frame: Frame) -> None:
@@ -296,22 +307,6 @@ class Link:
         if mine.lower() in connection.denied:
             raise Unavailable(f"not allowed to subscribe to {mine}, where answers arrive")
 
-    async def _exchange(self, connection: _Connection, frames: Sequence[Frame], until: float) -> Msg:
-        """Send messages and wait for the answer to the last one."""
-        *others, last = frames
-        client = connection.client
-        with self._asking(connection, frames) as asked:
-            with _sending():
-                # Nothing here gives way to another task: the messages leave next to each other, or none does.
-                for frame in others:
-                    await client.publish(frame.subject, frame.data, "", frame.headers or None)
-                await client.publish(last.subject, last.data, asked.inbox, last.headers or None)
-            try:
-                async with asyncio.timeout_at(until):
-                    return await asked.answer
-            except TimeoutError:
-                raise OutcomeUnknown(f"no answer in time for {last.subject}") from None
-
     async def _round_trip(self, connection: _Connection, until: float) -> None:
         """Wait until the server has seen all that was sent so far.
 
@@ -410,8 +405,8 @@ async def linked(url: str, *, name: str, inbox_prefix: str, until: float) -> Asy
     finally:
         running.cancel()
         await asyncio.wait([running])
-    if not running.cancelled():
-        running.result()
+        if not running.cancelled():
+            running.result()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ that it is still there; the numbers that it counts deliveries with show every ga
 import asyncio
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -20,7 +20,7 @@ from hocket.log.wire import own_headers
 PULL_MESSAGES = 512
 """How many messages one pull asks for."""
 
-PULL_BYTES = 8 << 20
+PULL_BYTES = 4 << 20
 """How many bytes one pull asks for at most; well above the largest message."""
 
 PULL_S = 30
@@ -49,8 +49,7 @@ _PULL_OVER = frozenset({"Batch Completed", "Message Size Exceeds MaxBytes"})
 _TICKS_SILENT_MAX = int(SILENCE_S / TICK_S)
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """What the server writes into the subject that a delivery is acknowledged to."""
 
     delivered: int
@@ -85,6 +84,7 @@ class Deliveries:
         self._acks = acks
         self._channel: Channel | None = None
         self._buffer: deque[Message] = deque()
+        self._buffer_bytes = 0
         self._unfinished: deque[tuple[Seq, str]] = deque()
         self._owed = ""
         self._ack_after_s = 0.0
@@ -114,8 +114,9 @@ class Deliveries:
                 raise ConsumerLost(f"{self.consumer}: {self._lost}")
             await self._pull()
             if self._buffer:
-                buffer = self._buffer
-                return [buffer.popleft() for _ in range(min(most, len(buffer)))]
+                taken = [self._buffer.popleft() for _ in range(min(most, len(self._buffer)))]
+                self._buffer_bytes -= sum(len(message.data) for message in taken)
+                return taken
             if idle and self._idle:
                 self._idle = False
                 return []
@@ -154,6 +155,7 @@ class Deliveries:
             self._idle = False
             headers = own_headers(message.headers)
             seq = Seq(at.seq)
+            self._buffer_bytes += len(message.data)
             self._buffer.append(Message(message.subject, seq, message.data, at.time_ns, headers, at.pending))
             if self._acks:
                 self._unfinished.append((seq, message.reply))
@@ -175,7 +177,8 @@ class Deliveries:
 
     async def _pull(self) -> None:
         """Ask for more when little is on its way and little is held."""
-        if self._open <= PULL_MESSAGES // 2 and len(self._buffer) <= PULL_MESSAGES and self._lost is None:
+        much = len(self._buffer) > PULL_MESSAGES or self._buffer_bytes > PULL_BYTES
+        if self._open <= PULL_MESSAGES // 2 and not much and self._lost is None:
             self._open += PULL_MESSAGES
             if not (self._channel and await self._channel.send(self.request, _PULL, reply=True)):
                 self.lose("the connection was lost")

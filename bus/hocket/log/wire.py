@@ -14,6 +14,7 @@ from hocket.errors import (
     AppendTooLarge,
     Conflict,
     LogError,
+    OutcomeUnknown,
     StorageFull,
     Unavailable,
     UsageError,
@@ -144,14 +145,24 @@ _AGAIN = frozenset({10005, 10008, 10009, 10164, 10167, 10176, 10210})
 _NEVER = frozenset({10074})  # replicas on a single server; its 5xx reads as if waiting would help
 
 
-def verdict(answer: bytes, count: int) -> Verdict:
-    """What the server's answer to an append of `count` messages means."""
-    body = orjson.loads(answer)
-    error = body.get("error")
-    if error is not None:
-        return refusal(error)
-    if body.get("count", 1) != count:
-        return Refused(LogError(f"the server stored {body.get('count', 1)} of {count} messages"))
+def read(answer: bytes) -> dict[str, Any]:
+    """An answer's JSON object. Raises OutcomeUnknown when it is none: then it is not JetStream that answers."""
+    try:
+        body = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        body = None
+    if not isinstance(body, dict):
+        raise OutcomeUnknown(f"not understood: {answer[:60]!r}")
+    return body
+
+
+def verdict(answer: bytes, stream: str, count: int) -> Verdict:
+    """What the answer to an append of `count` messages means. Raises OutcomeUnknown when it is none."""
+    body = read(answer)
+    if "error" in body:
+        return refusal(body["error"])
+    if (body.get("stream"), body.get("count", 1)) != (stream, count) or not isinstance(body.get("seq"), int):
+        raise OutcomeUnknown(f"not the answer to {count} messages for {stream}: {answer[:200]!r}")
     return Stored(Seq(body["seq"]))
 
 
