@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.contract.worlds import ROOM, scanned, surely, taken, until
+from tests.contract.worlds import ROOM, scanned, soon, surely, taken, until
 
 from hocket.errors import (
     AppendTooLarge,
@@ -24,6 +24,7 @@ from hocket.errors import (
 from hocket.log import jetstream
 from hocket.log.base import Expect, Write
 from hocket.log.jetstream import JetStreamLog, connect
+from hocket.log.pull import Deliveries
 from hocket.log.server import EmbeddedServer
 from hocket.log.topology import stream_settings
 from hocket.log.wire import Frame, frames
@@ -44,7 +45,7 @@ async def server() -> AsyncIterator[EmbeddedServer]:
 async def api(log: JetStreamLog, verb: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """A request to JetStream that no log would make."""
     frame = Frame(f"$JS.API.{verb}", orjson.dumps(body) if body else b"")
-    answer: dict[str, Any] = orjson.loads(await log._link.ask([frame], asyncio.get_running_loop().time() + 5))
+    answer: dict[str, Any] = orjson.loads(await log._link.ask([frame], soon()))
     return answer
 
 
@@ -343,6 +344,43 @@ async def test_a_paused_reader_does_not_swallow_its_successors_deliveries(
         got = await taken(second, 100)
 
     assert [m.seq for m in got] == list(range(1, 101))
+
+
+@pytest.mark.parametrize("more", [0, 2], ids=["by a heartbeat", "by the next delivery"])
+async def test_a_delivery_that_went_elsewhere_is_noticed(
+    log: JetStreamLog, nats_url: str, domain: str, more: int
+) -> None:
+    thief = Deliveries(log.stream, "reader", acks=False)
+    async with (
+        connect(nats_url, domain=domain) as [other],
+        log.consume("reader", [f"{domain}.0.>"], start=1) as mine,
+        other._link.channel(thief, soon(), speaks="") as channel,
+    ):
+        await channel.send(thief.request, b"1", reply=True)
+        await other.end()  # its answer shows that the pull before it has arrived
+        await log.append([Write(f"{domain}.0.a.{i}", b"") for i in range(2 + more)])
+
+        async with asyncio.timeout(5):
+            with pytest.raises(ConsumerLost, match="came"):
+                await taken(mine, 2 + more)
+
+
+async def test_connections_that_end_leave_nothing_behind(server: EmbeddedServer, domain: str) -> None:
+    async with connect(server.url, domain=domain) as [log], log.listen(f"{domain}.hb") as heard:
+        await log.end()
+        before = len(asyncio.all_tasks())
+        for i in range(6):
+            async with log.consume("reader", [f"{domain}.0.>"], start=1):
+                await server.restart()
+                await surely(log, Write(f"{domain}.0.a.{i}", b"", Expect(f"{domain}.0.a.{i}", 0)))
+
+        async def quiet() -> bool:
+            return len(asyncio.all_tasks()) <= before
+
+        await until(quiet)
+        await log.tell(f"{domain}.hb", b"x")
+        async with asyncio.timeout(5):
+            assert (await anext(heard)).data == b"x"
 
 
 async def test_closing_does_not_wait_for_a_paused_server(server: EmbeddedServer, domain: str) -> None:

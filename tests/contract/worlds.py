@@ -117,7 +117,7 @@ class JetStreamWorld:
         """It passes anyway."""
 
     async def delete_consumer(self, name: str) -> None:
-        await self.log._api.ask(f"CONSUMER.DELETE.{self.log.stream}.{name}", None, _soon())
+        await self.log._api.ask(f"CONSUMER.DELETE.{self.log.stream}.{name}", None, soon())
 
     @asynccontextmanager
     async def unanswered(self) -> AsyncIterator[None]:
@@ -150,7 +150,8 @@ async def opened(kind: str, domain: str, *, url: str | None, room: int = ROOM) -
         yield world
 
 
-def _soon() -> float:
+def soon() -> float:
+    """A deadline for what should take no time."""
     return asyncio.get_running_loop().time() + 5
 
 
