@@ -190,9 +190,9 @@ class Bus:
     ) -> Receipt:
         """Store an event; when this returns it is in the log, once.
 
-        Give an `event_id` of your own (an order number, a request id) and publishing again is harmless: the
-        receipt then says `duplicate`. The key is the saga's id unless told otherwise, and the saga's id is
-        fresh unless told otherwise. Concurrent publishes share appends. Raises StorageFull, AppendTooLarge,
+        Give an `event_id` of your own (an order number, a request id) and publishing again under the same key is
+        harmless: the receipt then says `duplicate`. The key is the saga's id unless told otherwise, and the
+        saga's id is the key, else your `event_id`, else fresh. Concurrent publishes share appends. Raises StorageFull, AppendTooLarge,
         PermissionDenied, or after `timeout_s` Unavailable (not stored) or OutcomeUnknown (may be stored).
         """
         envelope = self._envelope(event, key, saga, event_id)
@@ -313,7 +313,7 @@ class Bus:
         raise AssertionError("a followed log does not end")
 
     def _envelope(self, event: Event, key: str | None, saga: str | None, event_id: str | None) -> Envelope:
-        saga = saga or key or fresh()
+        saga = saga or key or event_id or fresh()
         return Envelope(
             id=event_id or fresh(),
             source=f"/{self.domain}/{self._publisher}",
