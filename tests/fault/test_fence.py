@@ -20,11 +20,11 @@ from hocket.subjects import Names
 
 
 @pytest.fixture(params=["twin", "jetstream"])
-async def log(request: pytest.FixtureRequest, domain: str) -> AsyncIterator[Log]:
+async def log(request: pytest.FixtureRequest, nats_url: str, domain: str) -> AsyncIterator[Log]:
     if request.param == "twin":
         yield MemoryServer(domain=domain).connect()
     else:
-        async with jetstream.connect(request.getfixturevalue("nats_url"), domain=domain) as (log,):
+        async with jetstream.connect(nats_url, domain=domain) as (log,):
             yield log
 
 
