@@ -6,7 +6,7 @@ Write agents with `Agent` and `Context`, events with `Event`; reach a running sy
 from hocket.agent import Agent
 from hocket.client import Bus, Delivery, Receipt, connect
 from hocket.context import Context
-from hocket.errors import HocketError, StepFailed
+from hocket.errors import HocketError, StepFailed, WaitExpired
 from hocket.policy import Limits, Retry
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.event import Event
@@ -28,4 +28,5 @@ __all__ = [
     "Envelope",
     "HocketError",
     "StepFailed",
+    "WaitExpired",
 ]

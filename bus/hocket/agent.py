@@ -5,18 +5,21 @@ import types
 import typing
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Union, overload
+from typing import Any, Generic, ParamSpec, Union, overload
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from hocket.context import Context
+from hocket.effect import Effect
 from hocket.errors import UsageError
 from hocket.policy import Limits, Retry
 from hocket_schemas.event import Event
 
 S = TypeVar("S", bound=BaseModel | None, default=None)
 E = TypeVar("E", bound=Event)
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Result = Event | Sequence[Event] | None
 """What a handler gives back: an event, several, or none."""
@@ -31,6 +34,9 @@ class Handler:
     takes_context: bool
     emits: frozenset[type[Event]]
     """What it may emit: its return annotation and what `on(…, emits=…)` adds."""
+
+    waits: frozenset[type[Event]]
+    """What it may wait for in the middle, besides the event that starts it."""
 
     retry: Retry
     timeout_s: float | None
@@ -67,20 +73,23 @@ class Agent(Generic[S]):
         self.version = version
         self.limits = limits or Limits()
         self.handlers: dict[str, Handler] = {}
+        self.effects: dict[str, Effect[Any, Any]] = {}
 
     def on(
         self,
         event: type[E],
         *,
         emits: Sequence[type[Event]] = (),
+        waits: Sequence[type[Event]] = (),
         retry: Retry | None = None,
         timeout_s: float | None = None,
     ) -> Callable[[Callable[..., Awaitable[Result]]], Callable[..., Awaitable[Result]]]:
         """Register the handler of an event type; used as a decorator.
 
         The handler takes the event and, if it wants one, the `Context`. What it may emit is read from its
-        return annotation; `emits` adds what only `ctx.emit` sends. Raises UsageError for a second handler
-        of one type and for a function that cannot be called that way.
+        return annotation; `emits` adds what only `ctx.emit` sends, and `waits` names what `ctx.wait` may wait
+        for. Raises UsageError for a second handler of one type, for a type that is both handled and waited for,
+        and for a function that cannot be called that way.
         """
 
         def register(function: Callable[..., Awaitable[Result]]) -> Callable[..., Awaitable[Result]]:
@@ -88,11 +97,15 @@ class Agent(Generic[S]):
                 raise UsageError(f"{event.__qualname__} has no event type, so nothing can publish it")
             if event.event_type in self.handlers:
                 raise UsageError(f"agent {self.name!r} already handles {event.event_type}")
+            both = {e.event_type for e in waits} & {*self.handlers, event.event_type} | {event.event_type} & self.waits
+            if both:
+                raise UsageError(f"agent {self.name!r} both handles and waits for {min(both)}; choose one")
             self.handlers[event.event_type] = Handler(
                 event=event,
                 function=function,
                 takes_context=_takes_context(function),
                 emits=frozenset(emits) | _returned_events(function),
+                waits=frozenset(waits),
                 retry=retry or Retry(),
                 timeout_s=timeout_s,
             )
@@ -100,10 +113,34 @@ class Agent(Generic[S]):
 
         return register
 
+    def effect(
+        self, *, retry: Retry | None = None, idempotent: bool = False
+    ) -> Callable[[Callable[P, Awaitable[R]]], Effect[P, R]]:
+        """Declare a step that touches the outside world; used as a decorator.
+
+        A parameter named `key` gets the idempotency key: pass it on. `idempotent` says that the receiver takes
+        a second call with the same key for the first. `retry` tries again while nothing is known to have
+        happened: after NotDone, or when the effect can verify, or is idempotent.
+        """
+
+        def declare(function: Callable[P, Awaitable[R]]) -> Effect[P, R]:
+            effect = Effect(function, retry=retry, idempotent=idempotent)
+            if effect.name in self.effects:
+                raise UsageError(f"agent {self.name!r} already has an effect {effect.name!r}")
+            self.effects[effect.name] = effect
+            return effect
+
+        return declare
+
+    @property
+    def waits(self) -> set[str]:
+        """The event types that its handlers may wait for."""
+        return {e.event_type for h in self.handlers.values() for e in h.waits}
+
     @property
     def consumes(self) -> list[str]:
-        """The event types it handles, sorted."""
-        return sorted(self.handlers)
+        """The event types it handles or waits for, sorted."""
+        return sorted({*self.handlers, *self.waits})
 
     @property
     def emits(self) -> list[str]:

@@ -192,11 +192,19 @@ class Bus:
 
         Give an `event_id` of your own (an order number, a request id) and publishing again under the same key is
         harmless: the receipt then says `duplicate`. The key is the saga's id unless told otherwise, and the
-        saga's id is the key, else your `event_id`, else fresh. Concurrent publishes share appends. Raises StorageFull, AppendTooLarge,
-        PermissionDenied, or after `timeout_s` Unavailable (not stored) or OutcomeUnknown (may be stored).
+        saga's id is the key, else your `event_id`, else fresh. Concurrent publishes share appends. Raises
+        StorageFull, AppendTooLarge, PermissionDenied, or after `timeout_s` Unavailable (not stored) or
+        OutcomeUnknown (may be stored).
         """
         envelope = self._envelope(event, key, saga, event_id)
         return await self.publish_envelope(envelope, timeout_s=timeout_s, retention=event.retention)
+
+    async def command(
+        self, event: Event, *, to: str, key: str, event_id: str | None = None, timeout_s: float = 10.0
+    ) -> Receipt:
+        """Store an event that is addressed to one agent, such as a decision that it waits for."""
+        envelope = self._envelope(event, key, None, event_id)
+        return await self.publish_envelope(envelope, to=to, timeout_s=timeout_s, retention=event.retention)
 
     async def publish_many(
         self,

@@ -1,20 +1,24 @@
 """What a handler sees of the world besides its event."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, ParamSpec
 
+import orjson
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from hocket.clock import rfc3339, utc
+from hocket import durable
+from hocket.approval import APPROVE, DENY, Decision, digest_of
+from hocket.clock import utc
+from hocket.effect import Effect
 from hocket.errors import UndeclaredEvent
 from hocket.ids import derived
 from hocket.policy import Retry
 from hocket.process import Process
-from hocket.run import SLEEP, STEP, Entry, Run, Suspend, call, digest_of, failure_of, typed
+from hocket.run import Run, as_json
+from hocket_schemas.approvals import ApprovalRequested
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.event import Event
 
@@ -62,6 +66,7 @@ class Context(Generic[S]):
     cause: str
     """The token of this handling; stable over crashes and retries."""
 
+    agent: str
     process: Process
     allowed: frozenset[type[Event]]
     read_history: History
@@ -92,8 +97,21 @@ class Context(Generic[S]):
         A function that is not async runs in a thread. The result comes back as the return annotation says, the
         first time too, so that it never depends on a crash. A failure is not remembered: it is the handler's, and
         the handler's retry calls again. `step_with` gives the step a name and a retry policy of its own.
+
+        An effect (`@agent.effect`) is done once: its intent is in the log before the call, its outcome after it.
         """
-        return await self._step(function, arguments, keywords, function.__qualname__, None)
+        result: R
+        if isinstance(function, Effect):
+            outcome, waited = await durable.effect(
+                self.run, self.process, function, arguments, keywords, saga=self.saga
+            )
+            self._refresh(waited)
+            result = outcome
+        else:
+            result = await durable.step(
+                self.run, self.process, function, arguments, keywords, name=function.__qualname__, retry=None
+            )
+        return result
 
     async def step_with(
         self,
@@ -108,7 +126,11 @@ class Context(Generic[S]):
         When that policy is exhausted the failure is final: it is remembered, and raised as StepFailed now and
         whenever the handler runs again.
         """
-        return await self._step(function, arguments, keywords, step_name or function.__qualname__, step_retry)
+        name = step_name or function.__qualname__
+        result: R = await durable.step(
+            self.run, self.process, function, arguments, keywords, name=name, retry=step_retry
+        )
+        return result
 
     async def sleep(self, delay: timedelta | float) -> None:
         """Let time pass, from milliseconds to months, durably: the run's memory is released meanwhile.
@@ -116,16 +138,59 @@ class Context(Generic[S]):
         Seconds or a timedelta. Never ends early. The actor takes its next events meanwhile; what was changed
         and emitted before is committed with the sleep, and `state` is read afresh after it.
         """
-        delay_s = delay.total_seconds() if isinstance(delay, timedelta) else delay
-        occurrence, known = await self.run.recall(SLEEP)
-        now_s = self.process.clock.now_s()
-        begins = known is None
-        if known is None:
-            known = Entry(SLEEP, occurrence, SLEEP, rfc3339(now_s), result=now_s + delay_s)
-            self.run.note(known)
-        if known.result > now_s:
-            raise Suspend(known.result, replayed=not begins)
-        self.state = self.fresh_state()
+        await durable.sleep(self.run, self.process, _seconds(delay))
+        self._refresh(True)
+
+    async def wait(
+        self,
+        *types: type[E],
+        where: Callable[[E], bool] | None = None,
+        timeout: timedelta | float | None = None,
+    ) -> E:
+        """Wait for an event of this key, of any of these types: the first that `where` lets through.
+
+        It counts from the run's own event on, so one that came before the wait was reached is found; and each
+        wait of a run takes another event. The types have to stand in `on(…, waits=[…])`. Raises WaitExpired
+        when none came in time; a later one changes nothing any more.
+        """
+        event, waited = await durable.wait(
+            self.run, self.process, types, where=where, delay_s=None if timeout is None else _seconds(timeout)
+        )
+        self._refresh(waited)
+        result: E = event  # type: ignore[assignment]  # read as one of the types asked for
+        return result
+
+    async def approve(
+        self,
+        question: str,
+        *,
+        details: Any = None,
+        options: Sequence[str] = (APPROVE, DENY),
+        approvers: Sequence[str] = (),
+        quorum: int = 1,
+        timeout: timedelta | float | None = None,
+    ) -> Decision:
+        """Ask people, and wait for as long as it takes, or until `timeout`.
+
+        They decide on exactly what they are shown: question, details (anything that is JSON or a model) and
+        options, of which the first goes ahead. It takes `quorum` of the `approvers` (nobody named: anybody);
+        any other option decides at once. After the timeout the decision is `expired`.
+        """
+        shown = orjson.loads(as_json(details))
+        request = ApprovalRequested(
+            approval=self.cause,
+            agent=self.agent,
+            question=question,
+            details=shown,
+            digest=digest_of(question, shown, options),
+            options=list(options),
+            approvers=list(approvers),
+            quorum=quorum,
+        )
+        delay_s = None if timeout is None else _seconds(timeout)
+        decision = await durable.approve(self.run, self.process, request, delay_s, self._ask)
+        self._refresh(True)
+        return decision
 
     async def history(self, event: type[E]) -> Sequence[E]:
         """The key's events of one type that are older than the one being handled, in log order.
@@ -144,49 +209,14 @@ class Context(Generic[S]):
         self._names += 1
         return derived(self.cause, str(self._names))
 
-    async def _step(
-        self,
-        function: Callable[..., Awaitable[R] | R],
-        arguments: Sequence[Any],
-        keywords: dict[str, Any],
-        name: str,
-        retry: Retry | None,
-    ) -> R:
-        """Answer from the journal, or perform and remember."""
-        occurrence, known = await self.run.recall(name)
-        if known is None:
-            known = await self._perform(name, occurrence, function, arguments, keywords, retry)
-            await self.run.remember(known)
-        if known.error is not None:
-            raise failure_of(known)
-        result: R = typed(function, known.result)
-        return result
+    def _ask(self, event: Event) -> None:
+        self.emitted.append(Emission(event))
 
-    async def _perform(
-        self,
-        name: str,
-        occurrence: int,
-        function: Callable[..., Any],
-        arguments: Sequence[Any],
-        keywords: dict[str, Any],
-        retry: Retry | None,
-    ) -> Entry:
-        """Call until it succeeds or its failure is final. Raises what it raised if there is no policy."""
-        loop = asyncio.get_running_loop()
-        began_s, attempts = loop.time(), 0
-        digest = digest_of(arguments, keywords)
-        while True:
-            attempts += 1
-            result, error = None, None
-            try:
-                result = await call(function, arguments, keywords)
-            except Exception as cause:
-                if retry is None:
-                    raise
-                wait_s = retry.wait_s(attempts, cause, self.process.rng)
-                if wait_s is not None:
-                    await asyncio.sleep(wait_s)
-                    continue
-                error = (type(cause).__name__, str(cause))
-            at = rfc3339(self.process.clock.now_s())
-            return Entry(name, occurrence, STEP, at, digest, loop.time() - began_s, result, error)
+    def _refresh(self, waited: bool) -> None:
+        """After a wait the state is read afresh: what was changed before is in it, and what others did since."""
+        if waited:
+            self.state = self.fresh_state()
+
+
+def _seconds(delay: timedelta | float) -> float:
+    return delay.total_seconds() if isinstance(delay, timedelta) else delay

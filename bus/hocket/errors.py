@@ -27,6 +27,7 @@ HocketError
 │   └── BadReturn               a handler returned what is no event
 ├── NothingRuns                 there is no running system to talk to
 ├── NotReady                    a system did not come up in time
+├── WaitExpired                 what a run waited for did not come in time
 ├── StepFailed                  a step of a run failed for good, now or before a crash
 └── NotFound                    the event, key or saga asked for is not in the log
 """
@@ -172,6 +173,10 @@ class StepFailed(HocketError):
         self.message = message
 
 
+class WaitExpired(HocketError):
+    """What a run waited for did not come in time; the journal remembers that, whatever comes later."""
+
+
 class NotFound(HocketError):
     """The event, key or saga asked for is not in the log (or has aged out)."""
 
@@ -207,4 +212,5 @@ __all__ = [
     "Unavailable",
     "UndeclaredEvent",
     "UsageError",
+    "WaitExpired",
 ]

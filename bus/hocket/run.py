@@ -14,9 +14,18 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from hocket.errors import StepFailed, UsageError
+from hocket_schemas.envelope import Envelope
 
 STEP = "step"
 SLEEP = "sleep"
+WAIT = "wait"
+EFFECT = "effect"
+APPROVAL = "approval"
+
+BEGUN = "begun"
+PARKED = "parked"
+VOID = "void"
+DONE = "done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +40,28 @@ class Entry:
     at: str
     """When it was recorded, RFC 3339."""
 
+    phase: str = DONE
+    """`begun` for the intent of an effect and the start of a wait, `parked` for an effect that waits for a person,
+    `void` for an intent that certainly came to nothing; `done` follows as an entry of its own."""
+
+    waited: bool = False
+    """Whether the run was suspended for it: then the actor's state is read afresh after it."""
+
     digest: str = ""
     """Of the arguments; a different one on replay is shown, and changes nothing."""
 
     took_s: float = 0.0
+    until_s: float | None = None
+    """Of a wait: when it ends at the latest, in seconds since the Unix epoch."""
+
+    key: str = ""
+    """Of an effect: its idempotency key."""
+
+    arguments: Any = None
+    """Of an effect: what it was called with, as JSON: what its undo is called with."""
+
     result: Any = None
-    """JSON; of a sleep: when it ends, in seconds since the Unix epoch."""
+    """JSON."""
 
     error: tuple[str, str] | None = None
     """Type and message of a final failure."""
@@ -59,21 +84,42 @@ class Entry:
 class Suspend(BaseException):
     """Ends an execution of a handler at a wait; the run goes on later, from its journal."""
 
-    def __init__(self, until_s: float, *, replayed: bool) -> None:
+    def __init__(
+        self,
+        until_s: float | None = None,
+        *,
+        replayed: bool,
+        waits: tuple[str, ...] = (),
+        approval: Any = None,
+        parked: str | None = None,
+    ) -> None:
         self.until_s = until_s
         self.replayed = replayed
         """Whether the journal knew the wait already: then everything before it is committed."""
+
+        self.waits = waits
+        """The event types that may end it."""
+
+        self.approval = approval
+        """What people are asked, as JSON."""
+
+        self.parked = parked
+        """Why a person has to look at it."""
 
 
 class Memory(Protocol):
     """Where a run's journal is kept."""
 
-    async def load(self) -> Sequence[Entry]:
-        """Read the journal from the log, in order."""
+    async def load(self) -> Sequence[tuple[int, Entry]]:
+        """Read the journal from the log: entries with their numbers, in order."""
         ...
 
     async def record(self, i: int, entry: Entry) -> None:
         """Store entry number i; returns when it is in the log."""
+        ...
+
+    async def answers(self, types: Sequence[str]) -> Sequence[tuple[int, Envelope]]:
+        """The key's events and the agent's commands of these types since the run's own event, in log order."""
         ...
 
 
@@ -91,6 +137,9 @@ class Run:
     noted: list[tuple[int, Entry]] = field(default_factory=list)
     """Entries that wait for the next wait's append."""
 
+    taken: set[int] = field(default_factory=set)
+    """Sequences of the answers that earlier waits of this execution took."""
+
     _counts: dict[str, int] = field(default_factory=dict)
     _recorded: int = 0
     _loading: asyncio.Lock | None = None
@@ -98,6 +147,7 @@ class Run:
     def restart(self) -> None:
         """Begin another execution from the top."""
         self._counts = {}
+        self.taken = set()
 
     async def recall(self, name: str) -> tuple[int, Entry | None]:
         """The next occurrence of a name, and what the journal has of it."""
@@ -108,8 +158,8 @@ class Run:
             async with self._loading:
                 if self.entries is None:
                     entries = await self.memory.load()
-                    self._recorded = len(entries)
-                    self.entries = {(entry.name, entry.occurrence): entry for entry in entries}
+                    self._recorded = entries[-1][0] + 1 if entries else 0
+                    self.entries = {(entry.name, entry.occurrence): entry for _, entry in entries}
         return occurrence, self.entries.get((name, occurrence))
 
     async def remember(self, entry: Entry) -> None:
@@ -137,10 +187,15 @@ async def call(function: Callable[..., Any], arguments: Sequence[Any], keywords:
         result = await function(*arguments, **keywords)
     else:
         result = await asyncio.to_thread(function, *arguments, **keywords)
+    return as_json(result)
+
+
+def as_json(value: Any) -> bytes:
+    """A value as JSON. Raises UsageError when it cannot be written so."""
     try:
-        return to_json(result)
+        return to_json(value)
     except PydanticSerializationError as error:
-        raise UsageError(f"the result of {function.__qualname__} cannot be written as JSON: {error}") from error
+        raise UsageError(f"{type(value).__qualname__} cannot be written as JSON: {error}") from error
 
 
 def typed(function: Callable[..., Any], result: Any) -> Any:

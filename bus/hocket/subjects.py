@@ -143,6 +143,10 @@ class Names:
         """Every command addressed to an agent."""
         return f"{self.root}.cmd.{token(agent)}.>"
 
+    def commands_of_key(self, agent: str, key: str, event_type: str) -> str:
+        """Every command of a type to one actor."""
+        return f"{self.root}.cmd.{token(agent)}.{token(key)}.*.*.{type_tokens(event_type)}"
+
     def owner(self, agent: str) -> str:
         """The record of the current owner's claim."""
         return f"{self.root}.own.{token(agent)}"

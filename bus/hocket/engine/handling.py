@@ -28,6 +28,7 @@ from hocket.errors import (
 )
 from hocket.ids import cause_of
 from hocket.log.base import APPEND_MESSAGES_MAX, Log, Message, Write
+from hocket.policy import Retry
 from hocket.process import Process
 from hocket.run import Run, Suspend
 from hocket.subjects import Names, address, shard_of, token
@@ -42,6 +43,7 @@ from hocket.telemetry import (
     tracing,
 )
 from hocket_schemas import gate
+from hocket_schemas.approvals import ApprovalDecided, ApprovalRefused
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.event import Event
 
@@ -95,7 +97,7 @@ class Done:
 class Waits:
     """The handler came to a wait: what it did so far is committed, and it goes on later."""
 
-    until_s: float
+    suspend: Suspend
     done: Done | None
     """None: the wait was begun before, and everything up to it is committed."""
 
@@ -134,7 +136,7 @@ class Handling:
         """Pass the gate: bytes become an event, or a dead letter that says what is wrong with them."""
         try:
             where = address(message.subject)
-            envelope = gate.read(message.data, message.headers.get("Content-Type"), message.headers)
+            envelope = read(message)
             handler = self._agent.handlers.get(envelope.type)
             if handler is None or envelope.type != where.type:
                 raise MalformedEvent(f"type {envelope.type!r} does not belong under {message.subject!r}")
@@ -149,6 +151,15 @@ class Handling:
         saga = envelope.correlationid or where.key
         return Received(message, envelope, event, handler, where.key, saga, cause)
 
+    def refused(self, message: Message, envelope: Envelope, decided: ApprovalDecided, reason: str) -> Write:
+        """The event that tells somebody why a decision counts for nothing."""
+        event = ApprovalRefused(approval=decided.approval, by=decided.by, reason=reason)
+        cause = cause_of(self._agent.name, envelope.source, envelope.id)
+        key = address(message.subject).key
+        received = Received(message, envelope, decided, _NOBODY, key, envelope.correlationid or key, cause)
+        time = rfc3339(self._process.clock.now_s())
+        return self._write(received, Emission(event), 0, time, envelope.traceparent)
+
     async def attempt(self, received: Received, state: Any, number: int, run: Run, fresh: Callable[[], Any]) -> Outcome:
         """Run the handler once, and decide what its end means."""
         handler = received.handler
@@ -159,6 +170,7 @@ class Handling:
             saga=received.saga,
             state=state,
             cause=received.cause,
+            agent=self._agent.name,
             process=self._process,
             allowed=handler.emits,
             read_history=lambda event: self._history(received, event),
@@ -177,9 +189,9 @@ class Handling:
                 return self._done(received, context, result, trace)
         except Suspend as wait:
             if wait.replayed:
-                return Waits(wait.until_s, None)
+                return Waits(wait, None)
             try:
-                return Waits(wait.until_s, self._done(received, context, None, received.envelope.traceparent))
+                return Waits(wait, self._done(received, context, None, received.envelope.traceparent))
             except (BadReturn, UsageError) as misuse:
                 return Dead(misuse, number)
         except TimeoutError as cause:
@@ -245,8 +257,7 @@ class Handling:
                 if message.seq >= received.message.seq:
                     break
                 try:
-                    envelope = gate.read(message.data, message.headers.get("Content-Type"), message.headers)
-                    found.append(gate.event_of(envelope, event))
+                    found.append(gate.event_of(read(message), event))
                 except MalformedEvent:
                     continue
         return found
@@ -312,6 +323,18 @@ class Handling:
         if len(body) > self._agent.limits.state_bytes_max:
             raise BadReturn(f"state is {len(body)} bytes, the limit is {self._agent.limits.state_bytes_max}")
         return body
+
+
+def read(message: Message) -> Envelope:
+    """What a stored message holds. Raises MalformedEvent."""
+    return gate.read(message.data, message.headers.get("Content-Type"), message.headers)
+
+
+async def _nothing(event: Event) -> None:
+    """Commands have no handler of their own."""
+
+
+_NOBODY = Handler(ApprovalDecided, _nothing, False, frozenset(), frozenset(), Retry(), None)
 
 
 async def _call(handler: Handler, event: Event, context: Context[Any]) -> Any:

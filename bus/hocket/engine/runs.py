@@ -11,6 +11,7 @@ import orjson
 from hocket.clock import Clock
 from hocket.errors import MalformedEvent
 from hocket.log.base import Write
+from hocket.subjects import address
 
 TOMBSTONE_KEPT = timedelta(hours=1)
 """How long the empty record of an ended run stays; it only has to outlive the append that wrote it."""
@@ -37,7 +38,21 @@ class Head:
     """How many events it has emitted so far."""
 
     until_s: float | None = None
-    """When it goes on, in seconds since the Unix epoch; None: it was running."""
+    """When it goes on at the latest, in seconds since the Unix epoch; 0: its answer has come."""
+
+    waits: tuple[str, ...] = ()
+    """The event types that may end its wait. With neither these nor a time it was running."""
+
+    approval: Any = None
+    """What people are asked, as JSON; None: nothing."""
+
+    parked: str | None = None
+    """Why a person has to look at it; None: nobody has to."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it waits, rather than having run when its owner ended."""
+        return self.until_s is not None or bool(self.waits)
 
     def to_json(self) -> bytes:
         """The record's body."""
@@ -48,8 +63,9 @@ class Head:
         """Read a record's body. Raises MalformedEvent when it is no run head."""
         try:
             fields: dict[str, Any] = orjson.loads(body)
+            fields["waits"] = tuple(fields["waits"])
             return cls(**fields)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise MalformedEvent(f"not a run head: {body[:80]!r}") from error
 
 
@@ -59,32 +75,63 @@ def tombstone(run: str) -> Write:
 
 
 class Parked:
-    """The runs that wait, in the order of their time. One costs its head and a place in a heap."""
+    """The runs that wait, by key and in the order of their time. One costs its head and its places here."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._heap: list[tuple[float, str, Head]] = []
+        self._heads: dict[str, Head] = {}
+        self._woken: set[str] = set()
+        self._by_key: dict[str, dict[str, None]] = {}
+        self._heap: list[tuple[float, str]] = []
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self._heads)
 
     def park(self, run: str, head: Head) -> None:
-        """Keep a run until its time."""
-        assert head.until_s is not None
-        heapq.heappush(self._heap, (head.until_s, run, head))
-        self._changed.set()
+        """Keep a run until its time or its answer comes."""
+        self._heads[run] = head
+        self._by_key.setdefault(address(head.subject).key, {})[run] = None
+        if head.until_s is not None:
+            heapq.heappush(self._heap, (head.until_s, run))
+            self._changed.set()
+
+    def of_key(self, key: str, event_type: str) -> list[tuple[str, Head]]:
+        """The key's runs that wait for an event of this type, woken ones included."""
+        found = ((run, self._heads[run]) for run in self._by_key.get(key, ()))
+        return [(run, head) for run, head in found if event_type in head.waits]
+
+    def wake(self, run: str) -> Head | None:
+        """Take note that a run's wait is over; None when it was before. It stays until it is taken out."""
+        if run not in self._heads or run in self._woken:
+            return None
+        self._woken.add(run)
+        return self._heads[run]
+
+    def take_out(self, run: str) -> None:
+        """Forget a run that goes on now."""
+        head = self._heads.pop(run, None)
+        self._woken.discard(run)
+        if head is not None:
+            key = address(head.subject).key
+            del self._by_key[key][run]
+            if not self._by_key[key]:
+                del self._by_key[key]
 
     async def next_due(self) -> tuple[str, Head]:
-        """Wait for the run whose time comes next; never returns one early."""
+        """Wait for the run whose time comes next, and wake it; never returns one early."""
         while True:
             self._changed.clear()
             wait_s = LONGEST_LOOK_S
             if self._heap:
-                wait_s = self._heap[0][0] - self._clock.now_s()
+                until_s, run = self._heap[0]
+                wait_s = until_s - self._clock.now_s()
                 if wait_s <= 0:
-                    _, run, head = heapq.heappop(self._heap)
-                    return run, head
+                    heapq.heappop(self._heap)
+                    head = self._heads.get(run)
+                    if head is not None and head.until_s == until_s and self.wake(run):
+                        return run, head
+                    continue
             alarm = asyncio.get_running_loop().call_later(min(wait_s, LONGEST_LOOK_S), self._changed.set)
             try:
                 await self._changed.wait()

@@ -3,23 +3,24 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from hocket.agent import Agent
 from hocket.clock import rfc3339
+from hocket.engine.answers import Answers
 from hocket.engine.commit import Committer
 from hocket.engine.dispatch import Actor, Cells, Dispatcher, Work
 from hocket.engine.handling import Again, Dead, Done, Handling, Received, Waits
 from hocket.engine.runs import Head, Parked, tombstone
 from hocket.engine.transition import Cell, Tenure, Transition
-from hocket.errors import NotFound, OutcomeUnknown
+from hocket.errors import MalformedEvent, NotFound, OutcomeUnknown
 from hocket.log.base import Consumption, Log, Message, Seq, Write
 from hocket.process import Process
-from hocket.run import Entry, Run
+from hocket.run import Entry, Run, Suspend
 from hocket.subjects import address
 from hocket.telemetry import note
+from hocket_schemas.envelope import Envelope
 
 
 class Worker:
@@ -47,6 +48,7 @@ class Worker:
         self._names = self._handling.names
         self._cells = Cells(agent.limits.actors_cached)
         self._parked = Parked(process.clock)
+        self._answers = Answers(agent, log, self._handling, self._parked)
         self._dispatcher: Dispatcher
         self._room = asyncio.Event()
         self._pending = 0
@@ -96,7 +98,7 @@ class Worker:
         running: list[Work] = []
         for message in heads:
             head = Head.from_json(message.data)
-            if head.until_s is not None:
+            if head.waiting:
                 self._parked.park(message.subject, head)
             else:
                 running.append(_going_on(message.subject, head))
@@ -130,6 +132,9 @@ class Worker:
         message = work.message or await self._event_of(work)
         if message is None:
             return
+        if work.head is None and self._answers.is_answer(message):
+            await self._answer(work, message)
+            return
         received = self._handling.receive(message)
         if isinstance(received, Dead):
             await self._bury(work, message, received)
@@ -148,8 +153,8 @@ class Worker:
                 case Done():
                     await self._commit(work, cell, outcome)
                     return
-                case Waits(until_s, done):
-                    await self._park(work, received, cell, done, run, until_s)
+                case Waits(suspend, done):
+                    await self._park(work, received, cell, done, run, suspend)
                     return
                 case Again(wait_s, error):
                     self._note("attempt failed", id=received.envelope.id, attempt=attempts, error=repr(error))
@@ -165,6 +170,8 @@ class Worker:
     async def _event_of(self, work: Work) -> Message | None:
         """Read a run's event again. When it has aged out of the log the run cannot go on, and says so."""
         assert work.head is not None
+        assert work.run is not None
+        self._parked.take_out(work.run)
         message = await self._log.last(work.head.subject)
         if message is None:
             gone = Message(work.head.subject, work.seq, b"")
@@ -196,13 +203,32 @@ class Worker:
         """A copy of the actor's state as it is now."""
         return self._handling.read_state(cell.data) if cell is not None else None
 
-    async def load_journal(self, work: Work) -> Sequence[Entry]:
+    async def _answer(self, work: Work, message: Message) -> None:
+        """Give an event to the runs that wait for it. It stays in the log for those that come to wait later."""
+        try:
+            answer = await self._answers.to(message)
+        except (MalformedEvent, NotFound) as error:
+            await self._bury(work, message, Dead(error, 0))
+            return
+        transition = Transition(self.tenure, work.seq, events=answer.events)
+        woken = [(run, replace(head, until_s=0.0)) for run, head in answer.runs if self._parked.wake(run)]
+        # The head says that its answer has come, in the same commit that finishes the answer: whoever recovers
+        # after that goes on with the run.
+        transition.records += [Write(run, head.to_json()) for run, head in woken]
+        await self._put(transition, work, ends=True)
+        for run, head in woken:
+            self._dispatcher.add(_going_on(run, head))
+
+    async def answers_to(self, work: Work, types: Sequence[str]) -> Sequence[tuple[int, Envelope]]:
+        """What came for a run since its own event."""
+        return await self._answers.since(work.key, types, work.seq)
+
+    async def load_journal(self, work: Work) -> Sequence[tuple[int, Entry]]:
         """What the handling has done so far. Nobody can have begun a new event before us."""
+        assert work.received is not None, "only an event that passed the gate has a journal"
         if work.head is None and not work.suspect:
             return []
-        async with aclosing(self._log.scan([f"{self._journal(work)}.*"])) as messages:
-            found = {int(m.subject.rpartition(".")[2]): Entry.from_json(m.data) async for m in messages}
-        return [found[i] for i in sorted(found)]
+        return await self._answers.journal(work.key, work.received.cause)
 
     async def record(self, work: Work, i: int, entry: Entry) -> None:
         """Put an entry into the handling's journal; returns when it is in the log."""
@@ -220,18 +246,26 @@ class Worker:
         await self._put(transition, work, ends=True)
 
     async def _park(
-        self, work: Work, received: Received, cell: Cell | None, done: Done | None, run: Run, until_s: float
+        self, work: Work, received: Received, cell: Cell | None, done: Done | None, run: Run, suspend: Suspend
     ) -> None:
         """Commit what the run did before its wait, together with the wait, and let go of its memory."""
-        if done is None:
-            assert work.run is not None, "a wait in the journal has a head in the log"
-            assert work.head is not None, "and was woken from it"
-            self._parked.park(work.run, replace(work.head, until_s=until_s))
-            return
-        transition = self._transition(work, cell, done)
-        head = self._head(received, suspect=False, emitted=run.emitted + len(done.events), until_s=until_s)
-        transition.records += [self._journalled(work, i, entry) for i, entry in run.noted]
+        head = replace(
+            work.head or self._head(received),
+            suspect=False,
+            until_s=suspend.until_s,
+            waits=suspend.waits,
+            approval=suspend.approval,
+            parked=suspend.parked,
+        )
         name = work.run or self._names.run(self._agent.name, work.key, received.cause)
+        if done is None:
+            if head != work.head:  # it was woken for nothing: the log has to say again what it waits for
+                await self._put(Transition(self.tenure, None, records=[Write(name, head.to_json())]), work, ends=False)
+            self._parked.park(name, head)
+            return
+        head = replace(head, emitted=run.emitted + len(done.events))
+        transition = self._transition(work, cell, done)
+        transition.records += [self._journalled(work, i, entry) for i, entry in run.noted]
         transition.records.append(Write(name, head.to_json()))
         if await self._put(transition, work, ends=False):
             self._parked.park(name, head)
@@ -325,7 +359,7 @@ class Worker:
         self._process.reach("after run head")
         self._room.set()
 
-    def _head(self, received: Received, *, suspect: bool, emitted: int = 0, until_s: float | None = None) -> Head:
+    def _head(self, received: Received, *, suspect: bool = False) -> Head:
         return Head(
             subject=received.message.subject,
             seq=received.message.seq,
@@ -333,8 +367,6 @@ class Worker:
             version=self._agent.version,
             since=rfc3339(self._process.clock.now_s()),
             suspect=suspect,
-            emitted=emitted,
-            until_s=until_s,
         )
 
     def _journalled(self, work: Work, i: int, entry: Entry) -> Write:
@@ -359,13 +391,17 @@ class _Memory:
     worker: Worker
     work: Work
 
-    async def load(self) -> Sequence[Entry]:
+    async def load(self) -> Sequence[tuple[int, Entry]]:
         """See `Memory.load`."""
         return await self.worker.load_journal(self.work)
 
     async def record(self, i: int, entry: Entry) -> None:
         """See `Memory.record`."""
         await self.worker.record(self.work, i, entry)
+
+    async def answers(self, types: Sequence[str]) -> Sequence[tuple[int, Envelope]]:
+        """See `Memory.answers`."""
+        return await self.worker.answers_to(self.work, types)
 
 
 def _going_on(run: str, head: Head) -> Work:

@@ -83,11 +83,11 @@ class Bed:
 
     async def quiet(self) -> None:
         """Wait until every event that an agent of the bed consumes is finished, and every run has ended."""
-        await self._until(lambda agent: self._finished(agent) and not self._runs(agent))
+        await self._until(lambda agent: self._finished(agent) and not self.runs(agent))
 
     async def settled(self) -> None:
         """Wait until nothing moves any more: what is not finished waits, for a time or for an event."""
-        await self._until(lambda agent: self._finished(agent) and all(run.until_s is not None for run in self._runs(agent)))
+        await self._until(lambda agent: self._finished(agent) and all(map(self._waits, self.runs(agent))))
 
     def events(self, *types: type[Event], key: str | None = None) -> list[Any]:
         """The typed events of these types in the log, in log order; all of one key if it is given."""
@@ -119,9 +119,14 @@ class Bed:
             return False
         mark = Mark.from_json(record.data)
         filters = [self.names.events_of_type(event_type) for event_type in agent.consumes]
+        filters.append(self.names.commands_for(agent.name))
         waiting = self.server.since(mark.floor + 1, filters, 1 << 30)
         return not any(m.seq > mark.upto or m.seq in mark.open for m in waiting)
 
-    def _runs(self, agent: Agent[Any]) -> list[Head]:
+    def _waits(self, run: Head) -> bool:
+        return run.waiting and (run.until_s is None or run.until_s > self.server.clock.now_s())
+
+    def runs(self, agent: Agent[Any]) -> list[Head]:
+        """The agent's open runs."""
         heads = self.server.since(1, [self.names.runs(agent.name)], 1 << 30)
         return [Head.from_json(message.data) for message in heads if message.data]

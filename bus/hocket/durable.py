@@ -1,0 +1,296 @@
+"""What a run does durably: steps, effects and waits, each answered from the journal when it was done before."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import orjson
+
+from hocket import run as journal
+from hocket.approval import EXPIRED, Decision, judge
+from hocket.clock import rfc3339
+from hocket.effect import Effect, NotDone, key_of
+from hocket.errors import MalformedEvent, WaitExpired
+from hocket.policy import Retry
+from hocket.process import Process
+from hocket.run import BEGUN, DONE, PARKED, VOID, Entry, Memory, Run, Suspend, call, digest_of, failure_of, typed
+from hocket_schemas import gate
+from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested, EffectResolved
+from hocket_schemas.envelope import Envelope
+from hocket_schemas.event import Event
+
+UNKNOWN_OUTCOME = "it is not known whether effect {name} happened; verify by hand and resolve key {key}"
+
+
+async def step(
+    run: Run,
+    process: Process,
+    function: Callable[..., Any],
+    arguments: Sequence[Any],
+    keywords: dict[str, Any],
+    *,
+    name: str,
+    retry: Retry | None,
+) -> Any:
+    """Answer from the journal, or call and remember.
+
+    Without a policy a failure is raised as it is and not remembered; with one, the last failure is final.
+    """
+    occurrence, known = await run.recall(name)
+    if known is None:
+        loop = asyncio.get_running_loop()
+        began_s, attempts, error = loop.time(), 0, None
+        while True:
+            attempts += 1
+            result = None
+            try:
+                result = await call(function, arguments, keywords)
+            except Exception as failure:
+                if retry is None:
+                    raise
+                wait_s = retry.wait_s(attempts, failure, process.rng)
+                if wait_s is not None:
+                    await asyncio.sleep(wait_s)
+                    continue
+                error = (type(failure).__name__, str(failure))
+            break
+        known = Entry(
+            name,
+            occurrence,
+            journal.STEP,
+            rfc3339(process.clock.now_s()),
+            digest=digest_of(arguments, keywords),
+            took_s=loop.time() - began_s,
+            result=result,
+            error=error,
+        )
+        await run.remember(known)
+    if known.error is not None:
+        raise failure_of(known)
+    return typed(function, known.result)
+
+
+async def effect(
+    run: Run,
+    process: Process,
+    declared: Effect[Any, Any],
+    arguments: Sequence[Any],
+    keywords: dict[str, Any],
+    *,
+    saga: str,
+) -> tuple[Any, bool]:
+    """Do an effect once: intent first, then the call, then the outcome, each in the log before the next.
+
+    Returns the outcome, and whether the run was suspended for it.
+    """
+    occurrence, known = await run.recall(declared.name)
+    if known is None:
+        given = orjson.loads(journal.as_json([arguments, keywords]))
+        key = key_of(saga, declared.name, given)
+        known = Entry(
+            declared.name,
+            occurrence,
+            journal.EFFECT,
+            rfc3339(process.clock.now_s()),
+            phase=VOID,
+            digest=digest_of(arguments, keywords),
+            key=key,
+            arguments=given,
+        )
+        process.reach("before intent")
+        await run.remember(replace(known, phase=BEGUN))
+        process.reach("after intent")
+    if known.phase != DONE:
+        known = await _do(run, process, declared, arguments, keywords, known)
+        await run.remember(known)
+        process.reach("after outcome")
+    if known.error is not None:
+        raise failure_of(known)
+    return typed(declared.function, known.result), known.waited
+
+
+async def _do(
+    run: Run,
+    process: Process,
+    declared: Effect[Any, Any],
+    arguments: Sequence[Any],
+    keywords: dict[str, Any],
+    known: Entry,
+) -> Entry:
+    """Call until the outcome is known; never again while it is unknown whether the call before took effect."""
+    loop = asyncio.get_running_loop()
+    began_s, attempts = loop.time(), 0
+    called = keywords | ({"key": known.key} if declared.takes_key else {})
+    unknown = known.phase != VOID
+
+    def outcome(result: bytes | None = None, error: tuple[str, str] | None = None) -> Entry:
+        at, took_s, waited = rfc3339(process.clock.now_s()), loop.time() - began_s, known.phase == PARKED
+        return replace(known, at=at, phase=DONE, took_s=took_s, result=result, error=error, waited=waited)
+
+    while True:
+        if unknown:
+            happened, result = await _find_out(run, declared, arguments, called, known)
+            if happened:
+                return outcome(result)
+        attempts += 1
+        try:
+            result = await call(declared.function, arguments, called)
+        except Exception as failure:
+            policy = declared.retry
+            unknown = not isinstance(failure, NotDone)
+            if policy is None:
+                if not unknown:
+                    await run.remember(replace(known, phase=VOID))
+                raise
+            wait_s = policy.wait_s(attempts, failure, process.rng)
+            if wait_s is None and (isinstance(failure, policy.never) or not unknown):
+                return outcome(error=(type(failure).__name__, str(failure)))
+            if wait_s is None:
+                # The last attempt may have happened. Once that is known to be false, the failure is final.
+                happened, result = await _find_out(run, declared, arguments, called, known)
+                return outcome(result) if happened else outcome(error=(type(failure).__name__, str(failure)))
+            await asyncio.sleep(wait_s)
+        else:
+            process.reach("after call")
+            return outcome(result)
+
+
+async def _find_out(
+    run: Run, declared: Effect[Any, Any], arguments: Sequence[Any], keywords: dict[str, Any], known: Entry
+) -> tuple[bool, bytes | None]:
+    """Whether a call that nobody saw the end of has happened, and its outcome as JSON.
+
+    False: it may be made, or made again with the same key. Suspends the run when only a person can tell.
+    """
+    if declared.verify_function is not None:
+        found = await call(declared.verify_function, arguments, keywords)
+        return found != b"null", found
+    if declared.idempotent:
+        return False, None
+    for _, envelope in await run.memory.answers([EffectResolved.event_type]):
+        resolved = _read(envelope, EffectResolved)
+        if isinstance(resolved, EffectResolved) and resolved.effect == known.key:
+            return resolved.happened, journal.as_json(resolved.result)
+    replayed = known.phase == PARKED
+    if not replayed:
+        run.note(replace(known, phase=PARKED))
+    reason = UNKNOWN_OUTCOME.format(name=declared.name, key=known.key)
+    raise Suspend(replayed=replayed, waits=(EffectResolved.event_type,), parked=reason)
+
+
+async def sleep(run: Run, process: Process, delay_s: float) -> None:
+    """Suspend the run until some time from the first execution has passed."""
+    occurrence, known = await run.recall(journal.SLEEP)
+    now_s = process.clock.now_s()
+    replayed = known is not None
+    if known is None:
+        known = Entry(journal.SLEEP, occurrence, journal.SLEEP, rfc3339(now_s), until_s=now_s + delay_s, waited=True)
+        run.note(known)
+    assert known.until_s is not None
+    if known.until_s > now_s:
+        raise Suspend(known.until_s, replayed=replayed)
+
+
+async def wait(
+    run: Run,
+    process: Process,
+    types: Sequence[type[Event]],
+    *,
+    where: Callable[[Any], bool] | None,
+    delay_s: float | None,
+) -> tuple[Event, bool]:
+    """The first answer since the run's own event that no earlier wait took; and whether the run was suspended.
+
+    Raises WaitExpired when none came in time.
+    """
+    of_type = {event.event_type: event for event in types}
+    names = tuple(sorted(of_type))
+    name = f"wait {' | '.join(names)}"
+    occurrence, known = await run.recall(name)
+    now_s = process.clock.now_s()
+    if known is not None and known.error is not None:
+        raise WaitExpired(known.error[1])
+    until_s = known.until_s if known else None if delay_s is None else now_s + delay_s
+    for seq, envelope in await run.memory.answers(names):
+        event = _read(envelope, of_type[envelope.type])
+        if event is None or seq in run.taken:
+            continue
+        if known is not None and known.phase == DONE:
+            if seq != known.result:
+                continue
+        elif where is not None and not where(event):
+            continue
+        run.taken.add(seq)
+        if known is None or known.phase != DONE:
+            at, waited = rfc3339(now_s), known is not None
+            known = Entry(name, occurrence, journal.WAIT, at, until_s=until_s, result=seq, waited=waited)
+            await run.remember(known)
+        return event, known.waited
+    if known is not None and until_s is not None and until_s <= now_s:
+        message = f"none of {', '.join(names)} came until {rfc3339(until_s)}"
+        await run.remember(replace(known, at=rfc3339(now_s), phase=DONE, waited=True, error=("WaitExpired", message)))
+        raise WaitExpired(message)
+    replayed = known is not None
+    if not replayed:
+        run.note(Entry(name, occurrence, journal.WAIT, rfc3339(now_s), phase=BEGUN, until_s=until_s))
+    raise Suspend(until_s, replayed=replayed, waits=names)
+
+
+async def approve(
+    run: Run, process: Process, request: ApprovalRequested, delay_s: float | None, ask: Callable[[Event], None]
+) -> Decision:
+    """Ask people, and wait until enough of them have decided, or it is too late. Always suspends the run."""
+    name = f"approval {request.question}"
+    occurrence, known = await run.recall(name)
+    now_s = process.clock.now_s()
+    replayed = known is not None
+    if known is None:
+        until_s = None if delay_s is None else now_s + delay_s
+        expires = None if until_s is None else rfc3339(until_s)
+        asked = request.model_copy(update={"approval": f"{request.approval}.{occurrence}", "expires": expires})
+        known = Entry(
+            name,
+            occurrence,
+            journal.APPROVAL,
+            rfc3339(now_s),
+            phase=BEGUN,
+            until_s=until_s,
+            key=asked.approval,
+            arguments=asked.model_dump(mode="json"),
+        )
+        run.note(known)
+        ask(asked)
+    elif known.phase == DONE:
+        ask(ApprovalRequested.model_validate(known.arguments))  # it was emitted before, and counts as that
+        return Decision(**{**known.result, "by": tuple(known.result["by"])})
+    else:
+        asked = ApprovalRequested.model_validate(known.arguments)
+        ask(asked)
+        decision, _ = judge(asked, await decisions_on(run.memory, asked.approval))
+        if decision is None and known.until_s is not None and known.until_s <= now_s:
+            decision = Decision(EXPIRED, details=asked.details)
+        if decision is not None:
+            result = asdict(decision)
+            await run.remember(replace(known, at=rfc3339(now_s), phase=DONE, result=result, waited=True))
+            return decision
+    raise Suspend(
+        known.until_s,
+        replayed=replayed,
+        waits=(ApprovalDecided.event_type,),
+        approval=known.arguments,
+    )
+
+
+async def decisions_on(memory: Memory, approval: str) -> list[ApprovalDecided]:
+    """Every decision on an approval, in log order."""
+    found = (_read(envelope, ApprovalDecided) for _, envelope in await memory.answers([ApprovalDecided.event_type]))
+    return [event for event in found if isinstance(event, ApprovalDecided) and event.approval == approval]
+
+
+def _read(envelope: Envelope, event: type[Event]) -> Event | None:
+    """A typed answer; what does not fit its type is none (and was dead-lettered when it came)."""
+    try:
+        return gate.event_of(envelope, event)
+    except MalformedEvent:
+        return None

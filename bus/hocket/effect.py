@@ -1,0 +1,68 @@
+"""An effect: a step that touches the outside world, and what is needed to do it once, or to undo it."""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from hashlib import blake2b
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import orjson
+
+from hocket.errors import UsageError
+from hocket.policy import Retry
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Effect(Generic[P, R]):
+    """A declared effect; made by `Agent.effect`, called through `ctx.step`.
+
+    Its intent is in the log before the call, its outcome after it. When a crash leaves the outcome unknown,
+    `verify` finds out; without one, a receiver declared idempotent is called again with the same key; else
+    the run is parked for a person. Nothing runs twice in silence.
+    """
+
+    def __init__(self, function: Callable[P, Awaitable[R]], *, retry: Retry | None, idempotent: bool) -> None:
+        if not inspect.iscoroutinefunction(function):
+            raise UsageError(f"{function.__qualname__} is no coroutine function; write `async def`")
+        self.function = function
+        self.name = function.__qualname__
+        self.retry = retry
+        self.idempotent = idempotent
+        """Whether the receiver takes a second call with the same key for the first."""
+
+        self.takes_key = "key" in inspect.signature(function).parameters
+        self.undo_function: Callable[..., Awaitable[None]] | None = None
+        self.verify_function: Callable[..., Awaitable[Any]] | None = None
+
+    def undo(self, function: Function) -> Function:
+        """Register what undoes it: takes the same arguments, and the outcome at the end. Used as a decorator."""
+        self.undo_function = function
+        return function
+
+    def verify(self, function: Function) -> Function:
+        """Register what finds out whether it happened: takes the same arguments, returns the outcome or None."""
+        self.verify_function = function
+        return function
+
+    async def __call__(self, *arguments: P.args, **keywords: P.kwargs) -> R:
+        """Call the function itself, outside of any run: for tests of the function."""
+        return await self.function(*arguments, **keywords)
+
+    def __repr__(self) -> str:
+        return f"Effect({self.name!r})"
+
+
+class NotDone(Exception):
+    """Raised by an effect's function that knows that nothing happened outside: it may be called again."""
+
+
+def key_of(saga: str, name: str, arguments: Any) -> str:
+    """The idempotency key: the same over retries, crashes and owners, since it is made of what stays the same.
+
+    160 bits of BLAKE2b over saga, effect and canonical arguments. `arguments` is JSON.
+    """
+    canonical = orjson.dumps([saga, name, arguments], option=orjson.OPT_SORT_KEYS)
+    return blake2b(canonical, digest_size=20).hexdigest()

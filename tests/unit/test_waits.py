@@ -1,0 +1,245 @@
+"""Waiting in the middle of a handler: for events, for people, and for a time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from hocket import Agent, Context, WaitExpired
+from hocket.approval import Decision
+from hocket.clock import LoopClock
+from hocket.engine.runs import LONGEST_LOOK_S
+from hocket.errors import UsageError
+from hocket.log.memory import MemoryServer
+from hocket.testing import Bed, run_virtual
+from hocket_schemas.approvals import ApprovalDecided, ApprovalRefused, ApprovalRequested
+from hocket_schemas.event import Catalog, Event
+
+EVENTS = Catalog()
+DAY_S = 86_400.0
+
+
+class Started(Event, type="wait.started.v1", catalog=EVENTS):
+    pass
+
+
+class Answered(Event, type="wait.answered.v1", catalog=EVENTS):
+    n: int
+
+
+class Ended(Event, type="wait.ended.v1", catalog=EVENTS):
+    said: str
+
+
+class Notes(BaseModel):
+    lines: list[str] = []
+
+
+class Case:
+    """One waiting handler on a bed, with a clock that can be set."""
+
+    def __init__(self, handler: Callable[[Context[Notes]], Awaitable[str]]) -> None:
+        self.agent = Agent("waiter", state=Notes)
+
+        @self.agent.on(Started, emits=[Ended], waits=[Answered])
+        async def start(event: Started, ctx: Context[Notes]) -> Ended:
+            return Ended(said=await handler(ctx))
+
+        self.clock = LoopClock()
+        self.bed = Bed(self.agent, server=MemoryServer(clock=self.clock))
+
+    def play(self, script: Callable[["Case"], Awaitable[None]]) -> list[str]:
+        """Run a script on the bed; return what the handler said in the end."""
+
+        async def live() -> list[str]:
+            async with self.bed:
+                await script(self)
+                self.refusals = [refused.reason for refused in self.bed.events(ApprovalRefused)]
+                self.questions = [asked.question for asked in self.bed.events(ApprovalRequested)]
+                return [ended.said for ended in self.bed.events(Ended)]
+
+        return run_virtual(live())
+
+    async def publish(self, *events: Event) -> None:
+        for event in events:
+            await self.bed.publish(event, key="k")
+            await self.bed.settled()
+
+    async def later(self, by_s: float) -> None:
+        """Set the clock forward, and let the loop's own time pass until somebody looks at it."""
+        self.clock.advance(by_s)
+        await asyncio.sleep(LONGEST_LOOK_S + 1)
+        await self.bed.settled()
+
+    async def decide(self, by: str = "ada", option: str = "approve", **changes: Any) -> None:
+        asked = self.bed.events(ApprovalRequested)[-1]
+        decided = {"approval": asked.approval, "digest": asked.digest, "option": option, "by": by, **changes}
+        await self.bed.bus.command(ApprovalDecided(**decided), to="waiter", key="k")
+        await self.bed.settled()
+
+
+async def one_answer(ctx: Context[Notes]) -> str:
+    ctx.state.lines.append("before")
+    answer = await ctx.wait(Answered, where=lambda event: event.n > 0, timeout=DAY_S)
+    ctx.state.lines.append("after")
+    return f"{answer.n} {ctx.state.lines}"
+
+
+def test_a_run_goes_on_with_the_first_answer_that_fits() -> None:
+    said = Case(one_answer).play(lambda case: case.publish(Started(), Answered(n=0), Answered(n=7), Answered(n=8)))
+
+    assert said == ["7 ['before', 'after']"]
+
+
+def test_an_answer_that_came_before_the_wait_was_reached_is_found() -> None:
+    async def late_to_wait(ctx: Context[Notes]) -> str:
+        await ctx.sleep(60)
+        return str((await ctx.wait(Answered)).n)
+
+    async def script(case: Case) -> None:
+        await case.publish(Started(), Answered(n=1))
+        await case.later(61)
+
+    assert Case(late_to_wait).play(script) == ["1"]
+
+
+def test_an_answer_from_before_the_run_does_not_count() -> None:
+    async def script(case: Case) -> None:
+        await case.publish(Answered(n=1), Started(), Answered(n=2))
+
+    assert Case(one_answer).play(script) == ["2 ['before', 'after']"]
+
+
+def test_each_wait_takes_another_answer() -> None:
+    async def quorum(ctx: Context[Notes]) -> str:
+        return str([(await ctx.wait(Answered)).n for _ in range(3)])
+
+    said = Case(quorum).play(lambda case: case.publish(Started(), Answered(n=1), Answered(n=2), Answered(n=3)))
+
+    assert said == ["[1, 2, 3]"]
+
+
+def test_a_wait_that_expired_stays_expired_whatever_comes_later() -> None:
+    async def patient(ctx: Context[Notes]) -> str:
+        try:
+            await ctx.wait(Answered, timeout=DAY_S)
+        except WaitExpired:
+            await ctx.sleep(DAY_S)
+            return "expired"
+        return "answered"
+
+    async def script(case: Case) -> None:
+        await case.publish(Started())
+        await case.later(DAY_S + 1)
+        await case.publish(Answered(n=1))
+        await case.later(DAY_S + 1)
+
+    assert Case(patient).play(script) == ["expired"]
+
+
+def test_a_type_is_either_handled_or_waited_for() -> None:
+    agent = Agent("both")
+
+    @agent.on(Answered)
+    async def take(event: Answered) -> None: ...
+
+    with pytest.raises(UsageError, match="both handles and waits"):
+        agent.on(Started, waits=[Answered])(take)
+
+
+async def ask(ctx: Context[Notes]) -> str:
+    decision = await ctx.approve("Buy?", details={"cents": 100}, approvers=["ada", "bob"], timeout=30 * DAY_S)
+    return told(decision)
+
+
+def told(decision: Decision) -> str:
+    return f"{decision.option} by {','.join(decision.by) or 'nobody'}: {decision.details}"
+
+
+def test_a_decision_of_an_approver_counts_once_and_the_second_is_refused() -> None:
+    async def script(case: Case) -> None:
+        await case.publish(Started())
+        await case.decide("ada")
+        await case.decide("bob", "deny")
+
+    case = Case(ask)
+
+    assert case.play(script) == ["approve by ada: {'cents': 100}"]
+    assert case.refusals == ["it was decided before: approve by ada"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"by": "eve"}, "eve is none of those who may decide: ada, bob"),
+        ({"digest": "0" * 32}, "it was about something else than what is asked now"),
+        ({"option": "maybe"}, "'maybe' is none of the options: approve, deny"),
+        ({"approval": "nothing.0"}, "nothing waits for a decision on 'nothing.0'"),
+    ],
+)
+def test_a_decision_that_does_not_count_says_why_and_the_run_waits_on(changes: dict[str, str], reason: str) -> None:
+    async def script(case: Case) -> None:
+        await case.publish(Started())
+        await case.decide(**changes)
+        await case.decide("bob", "deny", reason="too dear")
+
+    case = Case(ask)
+
+    assert case.play(script) == ["deny by bob: {'cents': 100}"]
+    assert case.refusals == [reason]
+
+
+def test_a_thirty_day_approval_expires_and_a_decision_after_that_is_refused() -> None:
+    async def script(case: Case) -> None:
+        await case.publish(Started())
+        await case.later(29 * DAY_S)
+        assert case.bed.events(Ended) == []
+        await case.later(DAY_S)
+        await case.decide("ada")
+
+    case = Case(ask)
+
+    assert case.play(script) == ["expired by nobody: {'cents': 100}"]
+    assert case.refusals == ["it was decided before: expired"]
+
+
+def test_an_edited_detail_is_what_was_decided() -> None:
+    async def script(case: Case) -> None:
+        await case.publish(Started())
+        await case.decide("ada", edited={"cents": 90})
+
+    assert Case(ask).play(script) == ["approve by ada: {'cents': 90}"]
+
+
+def test_a_quorum_takes_different_people() -> None:
+    async def both(ctx: Context[Notes]) -> str:
+        return told(await ctx.approve("Buy?", approvers=["ada", "bob"], quorum=2))
+
+    async def script(case: Case) -> None:
+        await case.publish(Started())
+        for by in ("ada", "ada", "bob"):
+            await case.decide(by)
+
+    case = Case(both)
+
+    assert case.play(script) == ["approve by ada,bob: None"]
+    assert case.refusals == ["ada has decided before"]
+
+
+def test_two_approvals_of_one_run_are_asked_and_decided_one_after_the_other() -> None:
+    async def twice(ctx: Context[Notes]) -> str:
+        first = await ctx.approve("First?")
+        second = await ctx.approve("Second?")
+        return f"{first.option} {second.option}"
+
+    async def script(case: Case) -> None:
+        await case.publish(Started())
+        await case.decide("ada")
+        await case.decide("ada", "deny")
+
+    case = Case(twice)
+
+    assert case.play(script) == ["approve deny"]
+    assert case.questions == ["First?", "Second?"]
