@@ -5,7 +5,7 @@ A fenced block takes part by what follows its language:
     ```bash run         is run; all blocks of a page are one script, in one directory made for it
     ```python run       likewise, by the Python of .venv
     ```python file=X    is written to X
-    ```text prints      each line is part of one that the block before it printed, in this order
+    ```text prints      each line is part of one that the last block that ran has printed, in this order
 """
 
 import os
@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -62,14 +61,16 @@ def script(parts: list[Block]) -> str:
     """All blocks of a page as one bash script, so that what one starts in the background serves the next."""
     lines = ["set -euo pipefail"]
     for block in parts:
+        if block.purpose == "prints":
+            continue
         lines.append(f"echo '{MARK}{block.line}'")
         if block.purpose.startswith("file="):
             path = shlex.quote(block.purpose.removeprefix("file="))
             lines.append(f'mkdir -p "$(dirname {path})"')
             lines.append(f"cat >{path} <<'END OF FILE'\n{block.text}END OF FILE")
-        elif block.purpose == "run" and block.language == "python":
+        elif block.language == "python":
             lines.append(f".venv/bin/python - <<'END OF PYTHON'\n{block.text}END OF PYTHON")
-        elif block.purpose == "run":
+        else:
             lines.append(block.text)
     return "\n".join(lines)
 
@@ -112,9 +113,12 @@ def test_the_code_on_a_page_runs_as_it_stands(page: Path, tmp_path: Path) -> Non
     printed = run(script(parts), tmp_path)
 
     sections = {int(s.split("\n", 1)[0]): s for s in printed.split(MARK)[1:]}
-    for before, block in pairwise(parts):
+    section = ""
+    for block in parts:
         if block.purpose == "prints":
-            assert missing_lines(block.text, sections[before.line]) == [], printed
+            assert missing_lines(block.text, section) == [], printed
+        else:
+            section = sections[block.line]
 
 
 def test_a_failing_block_fails_its_page(tmp_path: Path) -> None:
