@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from tests.contract.worlds import World, scanned, until
 
-from hocket.errors import AppendTooLarge, Conflict, StorageFull
+from hocket.errors import AppendTooLarge, Conflict, StorageFull, UsageError
 from hocket.log.base import APPEND_MESSAGES_MAX, Expect, Write
 
 
@@ -231,3 +231,45 @@ async def test_an_append_takes_as_many_messages_as_the_limit_says(world: World) 
         with pytest.raises(AppendTooLarge):
             await world.log.append([*most, *writes(world, "b")][:count])
     assert await world.log.end() == last
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        Write("a b", b""),
+        Write("a\r\nPUB x 0", b""),
+        Write("*", b""),
+        Write("a.>", b""),
+        Write("a..b", b""),
+        Write("", b""),
+        Write("a" * 2000, b""),
+        Write("a", b"", ttl=timedelta(milliseconds=1500)),
+        Write("a", b"", ttl=timedelta(0)),
+        Write("a", b"", headers={"Nats-Rollup": "all"}),
+        Write("a", b"", headers={"a": "b\r\nc"}),
+        Write("a", b"", headers={"": "b"}),
+    ],
+)
+async def test_what_no_log_could_take_is_a_usage_error(world: World, mistake: Write) -> None:
+    placed = replace(mistake, subject=world.subject(mistake.subject))
+
+    with pytest.raises(UsageError):
+        await world.log.append([*writes(world, "fine"), placed])
+
+    assert await world.log.end() == 0
+
+
+async def test_a_subject_of_another_shard_is_a_usage_error(world: World) -> None:
+    elsewhere = world.subject("a").replace(".0.", ".1.")
+
+    with pytest.raises(UsageError):
+        await world.log.append([Write(elsewhere, b"")])
+
+
+async def test_expecting_something_of_an_earlier_write_is_a_usage_error(world: World) -> None:
+    expected = Expect(world.subject("a"), 0)
+
+    with pytest.raises(UsageError):
+        await world.log.append([*writes(world, "a"), Write(world.subject("b"), b"", expected)])
+
+    assert await world.log.append([Write(world.subject("b"), b"", expected), *writes(world, "a")]) == 2

@@ -19,7 +19,6 @@ from hocket.errors import (
     StorageFull,
     TopologyMismatch,
     Unavailable,
-    UsageError,
 )
 from hocket.log import jetstream
 from hocket.log.base import Expect, Write
@@ -152,36 +151,6 @@ async def test_an_error_of_the_block_passes_as_it_is(nats_url: str, domain: str)
     with pytest.raises(ZeroDivisionError):
         async with connect(nats_url, domain=domain, max_bytes=ROOM):
             raise ZeroDivisionError
-
-
-@pytest.mark.parametrize(
-    "write",
-    [
-        Write("elsewhere.0.a", b""),
-        Write("DOMAIN.0.a b", b""),
-        Write("DOMAIN.0.a\r\nPUB x 0", b""),
-        Write("DOMAIN.0.*", b""),
-        Write("DOMAIN.0.a..b", b""),
-        Write("DOMAIN.0." + "a" * 2000, b""),
-        Write("DOMAIN.0.a", b"", ttl=timedelta(milliseconds=1500)),
-        Write("DOMAIN.0.a", b"", headers={"Nats-Rollup": "all"}),
-        Write("DOMAIN.0.a", b"", headers={"a": "b\r\nc"}),
-    ],
-)
-async def test_what_no_log_could_take_is_a_usage_error(log: JetStreamLog, write: Write) -> None:
-    mistaken = Write(write.subject.replace("DOMAIN", log.domain), b"", None, write.ttl, write.headers)
-
-    with pytest.raises(UsageError):
-        await log.append([Write(f"{log.domain}.0.fine", b""), mistaken])
-
-    assert await log.end() == 0
-
-
-async def test_expecting_something_of_an_earlier_write_is_a_usage_error(log: JetStreamLog) -> None:
-    subject = f"{log.domain}.0.a"
-
-    with pytest.raises(UsageError):
-        await log.append([Write(subject, b""), Write(f"{log.domain}.0.b", b"", Expect(subject, 0))])
 
 
 @pytest.mark.parametrize("padding", range(-40, 41, 8))

@@ -22,6 +22,7 @@ from hocket.errors import (
     StorageFull,
     Unavailable,
 )
+from hocket.log import wire
 from hocket.log.base import APPEND_MESSAGES_MAX, Expect, Message, Seq, Write
 
 PAYLOAD_BYTES_MAX = 1 << 20
@@ -274,7 +275,8 @@ class MemoryLog:
         self.killed = True
 
     async def append(self, writes: Sequence[Write], *, timeout_s: float = 5.0) -> Seq:
-        """See `Log.append`."""
+        """See `Log.append`. Raises UsageError for what no log could take."""
+        wire.check(writes, f"{self.domain}.{self.shard}.")
         _check_sizes(writes)
         await self._travel()
         faults = self.faults
