@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from hocket.errors import AppendTooLarge, Conflict, HocketError, LogError, OutcomeUnknown, StorageFull, Unavailable
-from hocket.log.base import Expect, Write
+from hocket.log.base import Expect, Seq, Write
 from hocket.log.pull import Position, position
 from hocket.log.wire import Again, Frame, Refused, Stored, frames, stored_message, verdict
 
@@ -43,8 +43,8 @@ def test_several_writes_are_a_batch_that_its_last_one_commits() -> None:
 
 
 def test_a_stored_append_says_where_its_last_write_is() -> None:
-    assert verdict(b'{"stream":"S","seq":5}', "S", 1) == Stored(5)  # type: ignore[arg-type]  # a Seq is an int
-    assert verdict(b'{"stream":"S","seq":7,"batch":"b","count":3}', "S", 3) == Stored(7)  # type: ignore[arg-type]
+    assert verdict(b'{"stream":"S","seq":5}', "S", 1) == Stored(Seq(5))
+    assert verdict(b'{"stream":"S","seq":7,"batch":"b","count":3}', "S", 3) == Stored(Seq(7))
 
 
 @pytest.mark.parametrize(

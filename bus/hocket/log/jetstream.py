@@ -19,7 +19,7 @@ from hocket.errors import ConsumerLost, OutcomeUnknown, ServerTooOld, TopologyMi
 from hocket.ids import fresh
 from hocket.log import wire
 from hocket.log.base import Message, Seq, Write
-from hocket.log.jetstream_link import Link, Received, linked
+from hocket.log.jetstream_link import Link, Received
 from hocket.log.pull import Deliveries
 from hocket.log.topology import (
     ConsumerSettings,
@@ -87,7 +87,7 @@ async def connect(
     if shards is not None and shards < 1:
         raise UsageError(f"a domain has at least one shard, not {shards}")
     until = asyncio.get_running_loop().time() + timeout_s
-    async with linked(url, name=name, inbox_prefix=inbox_prefix, until=until) as link:
+    async with Link(url, name=name, inbox_prefix=inbox_prefix) as link:
         await _require_version(link, until)
         api = _Api(link)
         if shards is None:

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 import nats.errors
 from nats.aio.client import Client
@@ -40,6 +41,7 @@ CLOSE_S = 1.0
 """The longest for sending what is left at the end."""
 
 _NO_RESPONDERS = "503"
+_PASSWORD = re.compile(r"//[^@/]*@")
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
 
 
@@ -155,21 +157,38 @@ class Channel:
 
 
 class Link:
-    """A connection to one of several servers, kept up by `linked`."""
+    """A connection to one of several servers, kept up for as long as the block lasts."""
 
-    def __init__(self, url: str, *, name: str, inbox_prefix: str, rng: random.Random) -> None:
+    def __init__(self, url: str, *, name: str, inbox_prefix: str) -> None:
         self._servers = [server.strip() for server in url.split(",") if server.strip()]
         if not self._servers:
             raise UsageError("no NATS URL is given")
-        rng.shuffle(self._servers)  # spreads the clients over a cluster
+        self._rng = random.Random()
+        self._rng.shuffle(self._servers)  # spreads the clients over a cluster
         self._name = name
         self._inbox_prefix = inbox_prefix
-        self._rng = rng
         self._connection: _Connection | None = None
         self._connected = asyncio.Event()
         self._subscribed: set[_Subscribed] = set()
         self._tokens = count()
         self._trouble = "no attempt yet"
+        self._tasks = asyncio.TaskGroup()
+        self._running: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Begin to connect. Whatever is asked waits for the connection."""
+        await self._tasks.__aenter__()
+        self._running = self._tasks.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Send what is left, and close."""
+        if self._running:
+            self._running.cancel()
+        # What the block raised is not the group's: it would come out wrapped.
+        await self._tasks.__aexit__(None, None, None)
 
     async def server_version(self, until: float) -> tuple[int, int, int]:
         """The version of the server that we are connected to."""
@@ -231,7 +250,7 @@ class Link:
                 raise PermissionDenied(subject)
             yield
 
-    async def run(self) -> None:
+    async def _run(self) -> None:
         """Keep a connection up until cancelled."""
         while True:
             connection = await self._connect()
@@ -362,7 +381,8 @@ class Link:
             raise Unavailable(self._away()) from None
 
     def _away(self) -> str:
-        return f"no connection to {', '.join(_public(s) for s in self._servers)}: {self._trouble}"
+        servers = _PASSWORD.sub("//", ", ".join(self._servers))
+        return f"no connection to {servers}: {self._trouble}"
 
     def _end(self, connection: _Connection, reason: str) -> None:
         """Tell everyone who relied on the connection that it is over."""
@@ -391,22 +411,6 @@ class Link:
         for subscribed in tuple(self._subscribed):
             if subject in (subscribed.subject.lower(), subscribed.speaks.lower()):
                 subscribed.reader.lose(f"not allowed: {subject}")
-
-
-@asynccontextmanager
-async def linked(url: str, *, name: str, inbox_prefix: str, until: float) -> AsyncIterator[Link]:
-    """A link that is up at entry. Raises Unavailable when no server takes us in time."""
-    link = Link(url, name=name, inbox_prefix=inbox_prefix, rng=random.Random())
-    # No TaskGroup: it would wrap whatever the block raises in an ExceptionGroup.
-    running = asyncio.create_task(link.run(), name=f"link {name}")
-    try:
-        await link._up(until)
-        yield link
-    finally:
-        running.cancel()
-        await asyncio.wait([running])
-        if not running.cancelled():
-            running.result()
 
 
 @contextmanager
@@ -444,9 +448,3 @@ async def _cut(client: Client) -> None:
         for task in done:
             if not task.cancelled():
                 task.exception()  # looked at, so that asyncio does not report a broken pipe as a surprise
-
-
-def _public(server: str) -> str:
-    """A server's URL without its password."""
-    scheme, at, host = server.rpartition("@")
-    return f"{scheme.split('://')[0]}://{host}" if at else server
