@@ -96,6 +96,7 @@ async def effect(
             phase=VOID,
             digest=digest_of(arguments, keywords),
             key=key,
+            saga=saga,
             arguments=given,
         )
         process.reach("before intent")

@@ -27,6 +27,7 @@ HocketError
 │   └── BadReturn               a handler returned what is no event
 ├── NothingRuns                 there is no running system to talk to
 ├── NotReady                    a system did not come up in time
+├── DecisionRefused             somebody's decision on an approval would count for nothing
 ├── WaitExpired                 what a run waited for did not come in time
 ├── StepFailed                  a step of a run failed for good, now or before a crash
 └── NotFound                    the event, key or saga asked for is not in the log
@@ -173,6 +174,10 @@ class StepFailed(HocketError):
         self.message = message
 
 
+class DecisionRefused(HocketError):
+    """Somebody's decision on an approval would count for nothing; the message says why."""
+
+
 class WaitExpired(HocketError):
     """What a run waited for did not come in time; the journal remembers that, whatever comes later."""
 
@@ -191,6 +196,7 @@ __all__ = [
     "Conflict",
     "ConsumerLost",
     "ContractError",
+    "DecisionRefused",
     "Fenced",
     "ForeignShard",
     "HandlerTimeout",

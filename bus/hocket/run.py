@@ -55,7 +55,10 @@ class Entry:
     """Of a wait: when it ends at the latest, in seconds since the Unix epoch."""
 
     key: str = ""
-    """Of an effect: its idempotency key."""
+    """Of an effect: its idempotency key. Of an approval: its id."""
+
+    saga: str = ""
+    """Of an effect: the saga that it belongs to."""
 
     arguments: Any = None
     """Of an effect: what it was called with, as JSON: what its undo is called with."""

@@ -176,6 +176,16 @@ class Names:
         """Every run head of an agent."""
         return f"{self.root}.run.{token(agent)}.>"
 
+    @property
+    def all_runs(self) -> str:
+        """Every run head of the shard."""
+        return f"{self.root}.run.>"
+
+    @property
+    def all_journals(self) -> str:
+        """Every journal entry of the shard."""
+        return f"{self.root}.jrn.>"
+
     def journal(self, agent: str, key: str, run: str) -> str:
         """A run's journal; entry `i` is one token more."""
         return f"{self.root}.jrn.{token(agent)}.{token(key)}.{token(run)}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hocket.bench import baseline
-from hocket.bench.chain_worker import LAST, Passed
+from hocket.bench.chain_worker import LAST, LENGTH, Passed
 from hocket.bench.figures import Level, level_of
 from hocket.bench.load import TEXT, WorkerProcess, keep_in_flight
 from hocket.client import open_bus
@@ -27,6 +27,7 @@ class Chain:
     """The whole measurement."""
 
     sync: str
+    hops: int
     levels: list[Level]
     worker_rss_mib: float
     """Largest resident memory of the worker process."""
@@ -50,6 +51,7 @@ class Chain:
         """For programs."""
         return {
             "sync": self.sync,
+            "hops": self.hops,
             "levels": [asdict(row) for row in self.levels],
             "worker_rss_mib": self.worker_rss_mib,
             "latency_ratio": self.latency_ratio,
@@ -88,7 +90,7 @@ async def measure(
                     cpu_s = after["cpu_s"] - before["cpu_s"]
                     commits = after["commits"] - before["commits"]
                     rows.append(level_of(system, at_once, latencies, took_s, cpu_s, commits))
-            return Chain(sync, rows, (await ours.ask())["rss_mib"])
+            return Chain(sync, LENGTH, rows, (await ours.ask())["rss_mib"])
 
 
 @asynccontextmanager

@@ -19,8 +19,8 @@ class Level:
     cpu_s_per_1000: float
     """CPU seconds of the worker process per 1000 sagas."""
 
-    commits_per_saga: float | None = None
-    """Appends by the worker; the baseline's is its publishes."""
+    commits_per_saga: float
+    """Appends by the worker; the baseline's are its publishes."""
 
 
 def quantile(values: Sequence[float], share: float) -> float:
@@ -30,7 +30,7 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def level_of(
-    system: str, in_flight: int, latencies_s: Sequence[float], took_s: float, cpu_s: float, commits: float | None
+    system: str, in_flight: int, latencies_s: Sequence[float], took_s: float, cpu_s: float, commits: float
 ) -> Level:
     """The figures of one level from what was measured."""
     count = len(latencies_s)
@@ -42,5 +42,5 @@ def level_of(
         p50_ms=quantile(latencies_s, 0.5) * 1000,
         p99_ms=quantile(latencies_s, 0.99) * 1000,
         cpu_s_per_1000=cpu_s / count * 1000,
-        commits_per_saga=None if commits is None else commits / count,
+        commits_per_saga=commits / count,
     )

@@ -1,0 +1,129 @@
+"""What open runs wait for, what they asked people, and what effects did: read from heads and journals."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from hocket.approval import judge
+from hocket.client import Bus
+from hocket.engine.runs import Head
+from hocket.errors import DecisionRefused, MalformedEvent, NotFound
+from hocket.run import BEGUN, DONE, EFFECT, PARKED, VOID, Entry
+from hocket.subjects import Names, tokens_of
+from hocket_schemas import gate
+from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested
+
+STATES = {BEGUN: "unknown", PARKED: "parked", VOID: "not done", DONE: "done"}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A run that has not ended."""
+
+    run: str
+    agent: str
+    key: str
+    shard: int
+    head: Head
+
+    @property
+    def request(self) -> ApprovalRequested | None:
+        """What it asks people; None: nothing."""
+        return ApprovalRequested.model_validate(self.head.approval) if self.head.approval else None
+
+
+@dataclass(frozen=True, slots=True)
+class EffectDone:
+    """One effect of one run, as its journal has it last."""
+
+    name: str
+    agent: str
+    key: str
+    """The actor's."""
+
+    saga: str
+    run: str
+    state: str
+    """`unknown` (its intent is in the log, its outcome is not), `parked`, `not done`, `failed` or `done`."""
+
+    at: str
+    idempotency_key: str
+    arguments: Any
+    result: Any
+    error: str
+
+
+async def open_runs(bus: Bus) -> AsyncIterator[OpenRun]:
+    """Every run that has not ended, in the order of its last change."""
+    for shard, log in enumerate(bus.logs):
+        async with aclosing(log.scan([Names(bus.domain, shard).all_runs])) as messages:
+            async for message in messages:
+                if message.data:
+                    _, _, _, agent, key, run = tokens_of(message.subject)
+                    yield OpenRun(run, agent, key, shard, Head.from_json(message.data))
+
+
+async def asking(bus: Bus, approval: str) -> OpenRun:
+    """The run that waits for a decision. Raises NotFound."""
+    async for run in open_runs(bus):
+        if run.request is not None and run.request.approval == approval:
+            return run
+    raise NotFound(f"nothing waits for a decision on {approval!r}")
+
+
+async def decide(bus: Bus, run: OpenRun, decision: ApprovalDecided) -> None:
+    """Send a decision to the agent that waits for it.
+
+    Raises DecisionRefused when it would count for nothing. Another one may still come first: then the agent
+    says so with an event.
+    """
+    request = run.request
+    assert request is not None, "the run asks nobody"
+    pattern = Names(bus.domain, run.shard).commands_of_key(run.agent, run.key, ApprovalDecided.event_type)
+    made: list[ApprovalDecided] = []
+    async with aclosing(bus.logs[run.shard].scan([pattern], start=run.head.seq)) as messages:
+        async for message in messages:
+            try:
+                earlier = gate.event_of(gate.read(message.data, None, message.headers), ApprovalDecided)
+            except MalformedEvent:
+                continue
+            if earlier.approval == request.approval:
+                made.append(earlier)
+    refusal = judge(request, [*made, decision])[1][-1]
+    if refusal is not None:
+        raise DecisionRefused(refusal)
+    await bus.command(decision, to=run.agent, key=run.key)
+
+
+async def effects(bus: Bus, saga: str | None = None) -> list[EffectDone]:
+    """Every effect that journals hold, of one saga or of all, in the order of their first entry."""
+    found: dict[tuple[str, str, str, str, int], EffectDone] = {}
+    for shard, log in enumerate(bus.logs):
+        async with aclosing(log.scan([Names(bus.domain, shard).all_journals])) as messages:
+            async for message in messages:
+                entry = Entry.from_json(message.data)
+                if entry.kind == EFFECT and saga in (None, entry.saga):
+                    _, _, _, agent, key, run, _ = tokens_of(message.subject)
+                    place = (agent, key, run, entry.name, entry.occurrence)
+                    found[place] = _effect(entry, agent, key, run)
+    return list(found.values())
+
+
+def _effect(entry: Entry, agent: str, key: str, run: str) -> EffectDone:
+    return EffectDone(
+        name=entry.name,
+        agent=agent,
+        key=key,
+        saga=entry.saga,
+        run=run,
+        state="failed" if entry.error else STATES[entry.phase],
+        at=entry.at,
+        idempotency_key=entry.key,
+        arguments=entry.arguments,
+        result=entry.result,
+        error=": ".join(entry.error) if entry.error else "",
+    )
+
+
+__all__ = ["EffectDone", "OpenRun", "asking", "decide", "effects", "open_runs"]
