@@ -22,6 +22,10 @@ class Given(Event, type="loader.given.v1", catalog=LOCAL):
     pass
 
 
+class Decided(Event, type="loader.decided.v1", catalog=LOCAL):
+    pass
+
+
 CODE = """
 from hocket.agent import Agent
 from hocket_schemas.event import Catalog, Event
@@ -131,10 +135,10 @@ def test_a_manifest_that_disagrees_is_refused_with_every_difference(tmp_path: Pa
         assert part in str(refused.value)
 
 
-def greeter(version: str = "0") -> Agent[None]:
+def greeter(version: str = "0", waits: list[type[Event]] | None = None) -> Agent[None]:
     agent = Agent("greeter", version=version)
 
-    @agent.on(Asked)
+    @agent.on(Asked, waits=waits or [])
     async def greet(event: Asked) -> Given:
         return Given()
 
@@ -160,6 +164,14 @@ AGREED = Manifest("greeter", consumes=("loader.asked.v1",), emits=("loader.given
 )
 def test_differences_are_precise(declared: Manifest, different: list[str]) -> None:
     assert differences(declared, [greeter(version="1")]) == different
+
+
+def test_what_is_only_waited_for_stands_apart() -> None:
+    declared = Manifest("greeter", consumes=AGREED.consumes, emits=AGREED.emits, agents=("greeter",))
+
+    different = differences(declared, [greeter(waits=[Decided])])
+
+    assert different == ["waits lacks 'loader.decided.v1', which the code has"]
 
 
 def test_several_agents_are_named_and_share_what_is_declared(tmp_path: Path) -> None:

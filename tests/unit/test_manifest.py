@@ -15,6 +15,7 @@ version = "2"
 about = "Greets."
 from = "start"
 consumes = ["b.asked.v1", "a.asked.v1"]
+waits = ["a.decided.v1"]
 emits = ["a.given.v1"]
 """
 
@@ -28,6 +29,7 @@ def test_a_complete_manifest_is_a_value() -> None:
         about="Greets.",
         start="start",
         consumes=("a.asked.v1", "b.asked.v1"),
+        waits=("a.decided.v1",),
         emits=("a.given.v1",),
         agents=("greeter",),
     )
@@ -53,7 +55,7 @@ def test_a_name_is_enough() -> None:
         ('name = "a"\nemits = [1]', "emits is [1], wants a list"),
         ('name = "a"\nemits = ["Asked"]', "emits names 'Asked'"),
         ('name = "a"\nemits = ["b.asked.v1", "b.asked.v1"]', "'b.asked.v1' twice"),
-        ('name = "a"\noutside = ["b.asked.v1"]', "outside names 'b.asked.v1', which consumes does not"),
+        ('name = "a"\noutside = ["b.asked.v1"]', "outside names 'b.asked.v1', which neither consumes nor waits does"),
     ],
 )
 def test_what_is_wrong_names_the_file_and_the_key(text: str, complaint: str) -> None:

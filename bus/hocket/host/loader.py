@@ -70,7 +70,8 @@ def differences(declared: Manifest, agents: Sequence[Agent[Any]]) -> list[str]:
     found: list[str] = []
     for what, said, done in (
         ("agents", set(declared.agents), {agent.name for agent in agents}),
-        ("consumes", set(declared.consumes), {name for agent in agents for name in agent.consumes}),
+        ("consumes", set(declared.consumes), {name for agent in agents for name in agent.handlers}),
+        ("waits", set(declared.waits), {name for agent in agents for name in agent.waits}),
         ("emits", set(declared.emits), {name for agent in agents for name in agent.emits}),
     ):
         if what == "consumes" and declared.follows_sagas:

@@ -20,7 +20,7 @@ Start = Literal["now", "start"]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _TEXTS = ("name", "version", "about", "from")
-_LISTS = ("consumes", "emits", "outside", "agents")
+_LISTS = ("consumes", "waits", "emits", "outside", "agents")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,12 @@ class Manifest:
     """`consumes = "sagas"` in the file: whatever starts and ends the declared sagas, so that a new policy is
     followed without a change here."""
 
+    waits: tuple[str, ...] = ()
+    """The event types that no handler takes and that one may wait for."""
+
     emits: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
-    """Of what it consumes, the types that come from outside the crew: from a program, or from a person."""
+    """Of what it consumes or waits for, the types that come from outside the crew: from a program, or from a person."""
 
     agents: tuple[str, ...] = ()
     """The names of the agents in `agent.py`; need not be given when there is one, named like the service."""
@@ -102,19 +105,20 @@ def parse(text: str, where: str) -> Manifest:
         raise BadManifest(f"{where}: name is {name!r}, wants ASCII letters, digits, '-' and '_'")
     if texts["from"] not in ("", "now", "start"):
         raise BadManifest(f"{where}: from is {texts['from']!r}, wants 'now' or 'start'")
-    for key in ("consumes", "emits"):
+    for key in ("consumes", "waits", "emits"):
         for event_type in lists[key]:
             if not TYPE_PATTERN.fullmatch(event_type):
                 raise BadManifest(f"{where}: {key} names {event_type!r}, wants types such as 'noun.verbed.v1'")
-    strangers = sorted(set(lists["outside"]) - set(lists["consumes"]))
+    strangers = sorted(set(lists["outside"]) - {*lists["consumes"], *lists["waits"]})
     if strangers:
-        raise BadManifest(f"{where}: outside names {strangers[0]!r}, which consumes does not")
+        raise BadManifest(f"{where}: outside names {strangers[0]!r}, which neither consumes nor waits does")
     return Manifest(
         name=name,
         version=texts["version"],
         about=texts["about"],
         start="start" if texts["from"] == "start" else "now",
         consumes=lists["consumes"],
+        waits=lists["waits"],
         follows_sagas=follows_sagas,
         emits=lists["emits"],
         outside=lists["outside"],
