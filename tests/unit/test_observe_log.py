@@ -224,6 +224,7 @@ async def test_what_was_sent_again_still_knows_where_it_comes_from(bed: Bed, sho
         answer = fact_of(await anext(shipped))
 
     chain = await why(bed.bus, answer.id)
+    onward = await why(bed.bus, "web-1")
 
     assert [(f.type, f.to) for f in chain.facts] == [
         ("order.placed.v1", None),
@@ -232,6 +233,8 @@ async def test_what_was_sent_again_still_knows_where_it_comes_from(bed: Bed, sho
         ("order.shipped.v1", None),
     ]
     assert [found.id for found in chain.letters] == [letter.id]
+    assert [f.id for f in onward.led_to] == [f.id for f in chain.facts[1:]]
+    assert [found.id for found in onward.letters] == [letter.id]
 
 
 async def test_a_letter_about_no_event_is_not_sent_again(bed: Bed) -> None:

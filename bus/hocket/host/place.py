@@ -80,6 +80,9 @@ class Running:
     server: int | None = None
     """The embedded server's process; None: the server is somebody else's."""
 
+    data: str | None = None
+    """Where the embedded server keeps its log."""
+
     services: dict[str, int] = field(default_factory=dict)
     """Process ids by service."""
 

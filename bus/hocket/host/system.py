@@ -67,7 +67,7 @@ async def system(
             tell=tell,
         )
         async with fleet:
-            tasks.append(background.create_task(_write_down(fleet, server, services, run_file)))
+            tasks.append(background.create_task(_write_down(fleet, server, services, data, run_file)))
             yield fleet
         for task in tasks:
             task.cancel()
@@ -85,7 +85,7 @@ async def _follow_server(server: EmbeddedServer, tell: Callable[[ServerStarted],
                 tell(ServerStarted(server.url, pid, again=True))
 
 
-async def _write_down(fleet: Fleet, server: EmbeddedServer | None, services: Path, run_file: Path) -> None:
+async def _write_down(fleet: Fleet, server: EmbeddedServer | None, services: Path, data: Path, run_file: Path) -> None:
     """Keep the file true: who runs, and whether all are at work."""
     written = None
     while True:
@@ -96,6 +96,7 @@ async def _write_down(fleet: Fleet, server: EmbeddedServer | None, services: Pat
             services_dir=_absolute(services),
             ready=not fleet.missing(),
             server=server.pid if server else None,
+            data=_absolute(data) if server else None,
             services=fleet.pids,
         )
         if running != written:

@@ -9,9 +9,6 @@ from hocket.observe.finding import Finding, Severity
 from hocket.observe.graph import Graph, graph_of
 from hocket_schemas.sagas import Saga
 
-RUNTIME_TYPES = "hocket."
-"""Types that begin so are the runtime's own: facts for whoever asks, so nobody need handle them."""
-
 
 def load_all(folders: Iterable[Path]) -> tuple[list[Service], list[Finding]]:
     """Load services; each that cannot be loaded is a finding instead."""
@@ -64,10 +61,8 @@ def _orphans(graph: Graph, severity: Severity) -> list[Finding]:
         if not edge.orphan:
             continue
         if edge.target is None:
-            runtime = edge.event.startswith(RUNTIME_TYPES)
             message = f"emits {edge.event}, which nobody here handles and which ends no saga"
-            where, level = edge.source or "", Severity.NOTE if runtime else severity
-            found.append(Finding(level, "unhandled", where, message))
+            found.append(Finding(severity, "unhandled", edge.source or "", message))
         else:
             message = (
                 f"handles {edge.event}, which nobody here emits and which starts no saga; "

@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from hocket.host.loader import Service
 from hocket_schemas.sagas import Saga
 
+RUNTIME_TYPES = "hocket."
+"""Types that begin so are the runtime's own."""
+
+TOLD = "whoever asks"
+"""Where the runtime's own facts end: nobody need handle them."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Edge:
@@ -20,7 +26,7 @@ class Edge:
 
     event: str
     ends: str | None = None
-    """The saga that its arrival ends, such as `brief: failed`."""
+    """What it ends, such as `brief: failed`."""
 
     orphan: bool = False
     """Whether nobody is known for one of its ends: nobody handles it, or nobody would publish it."""
@@ -40,8 +46,11 @@ def graph_of(services: Sequence[Service], sagas: Sequence[Saga] = ()) -> Graph:
     emitters: dict[str, set[str]] = {}
     handlers: dict[str, set[str]] = {}
     outside = {saga.starts.event_type for saga in sagas}
+    followers: set[str] = set()
     for service in services:
         outside |= set(service.manifest.outside)
+        if service.manifest.follows_sagas:
+            followers |= {agent.name for agent in service.agents}
         for agent in service.agents:
             for event in agent.emits:
                 emitters.setdefault(event, set()).add(agent.name)
@@ -53,10 +62,13 @@ def graph_of(services: Sequence[Service], sagas: Sequence[Saga] = ()) -> Graph:
     for event in {*emitters, *handlers}:
         sources, targets = emitters.get(event, set()), handlers.get(event, set())
         edges |= {Edge(source, target, event, endings.get(event)) for source in sources for target in targets}
-        if event in outside or not sources:
-            edges |= {Edge(None, target, event, orphan=event not in outside) for target in targets}
+        if event in outside:
+            edges |= {Edge(None, target, event) for target in targets}
+        elif not sources:
+            # Whoever follows every saga also follows those of other crews, whose events are not emitted here.
+            edges |= {Edge(None, target, event, orphan=True) for target in targets - followers}
         if not targets:
-            ends = endings.get(event)
+            ends = endings.get(event) or (TOLD if event.startswith(RUNTIME_TYPES) else None)
             edges |= {Edge(source, None, event, ends, orphan=ends is None) for source in sources}
     return Graph(tuple(agents), tuple(sorted(edges, key=_order)))
 

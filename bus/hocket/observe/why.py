@@ -1,13 +1,13 @@
 """Why an event is there: the chain of causes back to the one that came from outside."""
 
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from hocket.client import Bus, Delivery
 from hocket.errors import NotFound
 from hocket.ids import cause_of
 from hocket.observe.fact import Fact, fact_of
-from hocket.observe.letters import FILTERS_MAX, DeadLetter, letters_about
+from hocket.observe.letters import FILTERS_MAX, DeadLetter, letters_about, redriven_id
 from hocket.subjects import Names, address, tokens_of
 
 CHAIN_MAX = 1000
@@ -44,9 +44,29 @@ async def why(bus: Bus, event_id: str) -> Chain:
         except NotFound:
             missing = facts[0].cause
             break
-    led_to = await followers(bus, facts[-1])
-    about = [(fact.id, fact.key) for fact in (*facts, *led_to) if fact.shard == facts[-1].shard]
-    return Chain(tuple(facts), missing, tuple(led_to), tuple(await letters_about(bus, facts[-1].shard, about)))
+    letters = await letters_about(
+        bus, facts[-1].shard, [(f.id, f.key) for f in facts[:-1] if f.shard == facts[-1].shard]
+    )
+    led_to, more = await _consequences(bus, facts[-1])
+    letters = sorted([*letters, *more], key=lambda letter: letter.seq)
+    return Chain(tuple(facts), missing, tuple(led_to), tuple(letters))
+
+
+async def _consequences(bus: Bus, fact: Fact) -> tuple[list[Fact], list[DeadLetter]]:
+    """What followed from an event, also by way of dead letters that were sent again; and these letters."""
+    led_to: list[Fact] = []
+    letters: list[DeadLetter] = []
+    waiting = [fact]
+    while waiting and len(led_to) < FOLLOWERS_MAX:
+        fact = waiting.pop()
+        after = await followers(bus, fact)
+        died = await letters_about(bus, fact.shard, [(f.id, f.key) for f in (fact, *after)])
+        for letter in died:
+            with suppress(NotFound):
+                waiting.append(fact_of(await bus.find(redriven_id(letter))))
+        led_to += [*after, *waiting]
+        letters += died
+    return sorted({f.seq: f for f in led_to}.values(), key=lambda f: f.seq), letters
 
 
 async def followers(bus: Bus, fact: Fact) -> list[Fact]:

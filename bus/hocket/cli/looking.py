@@ -1,0 +1,260 @@
+"""Commands that look into the log: `sagas`, `why`, `history`, and `agents` for who is at work."""
+
+import asyncio
+from contextlib import aclosing
+from typing import Annotated
+
+import typer
+
+from hocket.cli.known import policies
+from hocket.cli.output import AsJson, clock_time, print_json, print_table, say, short
+from hocket.cli.reach import Domain, Nats, opened, reading, running_place
+from hocket.client import Bus
+from hocket.clock import SystemClock
+from hocket.errors import NotFound
+from hocket.host import health, runtime
+from hocket.host.health import Card
+from hocket.observe.fact import Fact
+from hocket.observe.history import Entry, OpenRun, Remembered, State, history
+from hocket.observe.letters import DeadLetter
+from hocket.observe.sagas import SagaLine, facts_in, fold
+from hocket.observe.why import Chain, why
+from hocket.policy import Limits
+from hocket.subjects import Names, tokens_of
+
+commands = typer.Typer()
+
+LISTEN_S = 1.5 * Limits().heartbeat_s
+"""How long to listen for heartbeats, which come each second."""
+
+
+@commands.command("sagas", epilog="Example: hocket sagas")
+def sagas_command(
+    saga: Annotated[str | None, typer.Argument(metavar="ID", help="Show the events of this one.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Most sagas to list, the newest first; 0: all.")] = 50,
+    nats: Nats = None,
+    domain: Domain = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the sagas in the log and how they stand, or show one with its events."""
+    runtime.run(_sagas(saga, limit, nats, domain, as_json))
+
+
+async def _sagas(saga: str | None, limit: int, nats: str | None, domain: str | None, as_json: bool) -> None:
+    declared = policies()
+    async with reading(nats, domain) as bus:
+        facts = [fact async for fact in facts_in(bus, saga)]
+    lines = fold(declared, facts, SystemClock().now_s())
+    if saga is not None:
+        if not lines:
+            raise NotFound(f"no event of saga {saga!r} is in the log")
+        if as_json:
+            print_json({"saga": lines[0], "events": facts})
+        else:
+            _print_sagas(lines)
+            print()
+            _print_entries(facts)
+        return
+    shown = lines[:limit] if limit else lines
+    if as_json:
+        print_json(shown)
+        return
+    _print_sagas(shown)
+    if len(shown) < len(lines):
+        say(f"{len(lines) - len(shown)} older ones are not listed; --limit 0 lists all")
+
+
+def _print_sagas(lines: list[SagaLine]) -> None:
+    print_table(
+        ("saga", "policy", "state", "events", "started", "newest event"),
+        ((line.id, line.name, line.state, line.events, clock_time(line.started), line.last_type) for line in lines),
+        empty="no sagas",
+    )
+
+
+@commands.command("why", epilog="Example: hocket why 5kx3q7mzw2ab4c6d.0")
+def why_command(
+    event: Annotated[str, typer.Argument(metavar="EVENT", help="The event's id.")],
+    nats: Nats = None,
+    domain: Domain = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how an event came about: its causes back to the one that came from outside, and what it led to."""
+    runtime.run(_why(event, nats, domain, as_json))
+
+
+async def _why(event: str, nats: str | None, domain: str | None, as_json: bool) -> None:
+    async with reading(nats, domain) as bus:
+        chain = await why(bus, event)
+    if as_json:
+        print_json(chain)
+    else:
+        _print_chain(chain)
+
+
+def _print_chain(chain: Chain) -> None:
+    if chain.missing:
+        print(f"(its first cause known, {chain.missing}, is no longer in the log)")
+    rows = [
+        (
+            "  " * depth + fact.type,
+            f"sent again to {fact.to}" if fact.to else _emitter(fact),
+            fact.key,
+            fact.saga,
+            clock_time(fact.stored),
+            fact.id,
+        )
+        for depth, fact in enumerate(chain.facts)
+    ]
+    print_table(("event", "from", "key", "saga", "stored", "id"), rows, empty="")
+    if chain.led_to:
+        print("\nled to")
+        _print_entries(list(chain.led_to))
+    if chain.letters:
+        print("\ndead letters")
+        print_letters(list(chain.letters))
+
+
+def _emitter(fact: Fact) -> str:
+    return f"{fact.publisher} {fact.version}" if fact.cause is not None and fact.version else fact.publisher
+
+
+@commands.command("history", epilog="Example: hocket history order-7")
+def history_command(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The key; of a saga without a key of its own, its id.")],
+    nats: Nats = None,
+    domain: Domain = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show everything that the log holds under a key, in log order."""
+    runtime.run(_history(key, nats, domain, as_json))
+
+
+async def _history(key: str, nats: str | None, domain: str | None, as_json: bool) -> None:
+    async with reading(nats, domain) as bus:
+        entries = await history(bus, key)
+    if as_json:
+        print_json([{"kind": _kind(entry), **_fields(entry)} for entry in entries])
+    else:
+        _print_entries(entries)
+
+
+def _print_entries(entries: list[Entry] | list[Fact]) -> None:
+    print_table(
+        ("seq", "stored", "kind", "what", "by", "id", "data"),
+        ((entry.seq, clock_time(entry.stored), _kind(entry), *_columns(entry)) for entry in entries),
+        empty="nothing",
+    )
+
+
+def _kind(entry: Entry) -> str:
+    match entry:
+        case Fact():
+            return "event" if entry.to is None else "command"
+        case DeadLetter():
+            return "dead letter"
+        case State():
+            return "state"
+        case OpenRun():
+            return "open run"
+        case Remembered():
+            return entry.kind
+
+
+def _fields(entry: Entry) -> dict[str, object]:
+    return {name: getattr(entry, name) for name in entry.__slots__ if name != "kind"}
+
+
+def _columns(entry: Entry) -> tuple[object, ...]:
+    """What an entry is, who made it, its id and what is in it."""
+    match entry:
+        case Fact():
+            return entry.type, entry.to or _emitter(entry), entry.id, entry.trouble or short(entry.data)
+        case DeadLetter():
+            return entry.type, entry.agent, entry.id, short(f"{entry.reason}: {entry.error}")
+        case State():
+            return "", entry.agent, "", short(entry.state)
+        case OpenRun():
+            waits = f"waits until {clock_time(entry.until)}" if entry.until else "at work"
+            return entry.handler, entry.agent, entry.run, f"{waits}, on the event at {entry.event_seq}"
+        case Remembered():
+            return entry.name, entry.agent, entry.run, entry.error or short(entry.result)
+
+
+def print_letters(letters: list[DeadLetter]) -> None:
+    """Print dead letters, one a line."""
+    print_table(
+        ("id", "agent", "event", "attempts", "stored", "why"),
+        (
+            (
+                each.id,
+                each.agent,
+                each.type,
+                each.attempts,
+                clock_time(each.stored),
+                short(f"{each.reason}: {each.error}"),
+            )
+            for each in letters
+        ),
+        empty="no dead letters",
+    )
+
+
+@commands.command("agents", epilog="Example: hocket agents --json")
+def agents_command(
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long to listen.")] = LISTEN_S,
+    nats: Nats = None,
+    domain: Domain = None,
+    as_json: AsJson = False,
+) -> None:
+    """List who is at work: which instance owns which agent and shard, who stands by, and how many events wait.
+
+    An agent that the log knows and nobody is heard of is listed as silent.
+    """
+    runtime.run(_agents(seconds, nats, domain, as_json))
+
+
+async def _agents(seconds: float, nats: str | None, domain: str | None, as_json: bool) -> None:
+    loop = asyncio.get_running_loop()
+    async with opened(running_place(nats, domain)) as bus:
+        async with health.listening(bus.logs) as heard:
+            await asyncio.sleep(seconds)
+            cards = heard.table(loop.time())
+        cards += await _silent(bus, cards)
+    if as_json:
+        print_json([{**_fields_of(card), "heard_s_ago": _ago(card, loop.time())} for card in cards])
+        return
+    print_table(
+        ("agent", "shard", "role", "version", "waiting", "handled", "heard", "process", "instance"),
+        (
+            (
+                *(card.agent, card.shard, card.role, card.version, card.lag, card.handled),
+                f"{_ago(card, loop.time())} s ago" if card.instance else "",
+                f"{card.host}:{card.pid}" if card.instance else "",
+                card.instance,
+            )
+            for card in cards
+        ),
+        empty="nobody is heard, and the log knows no agent",
+    )
+
+
+async def _silent(bus: Bus, cards: list[Card]) -> list[Card]:
+    """A line for each agent and shard that somebody has owned and nobody is heard of."""
+    heard = {(card.agent, card.shard) for card in cards}
+    silent = []
+    for shard, log in enumerate(bus.logs):
+        async with aclosing(log.scan([Names(bus.domain, shard).owners])) as claims:
+            async for claim in claims:
+                agent = tokens_of(claim.subject)[1]
+                if (agent, shard) not in heard:
+                    silent.append(Card(agent, shard, "", "silent", claim.seq, "", "", 0, (), (), None, 0, 0.0))
+    return silent
+
+
+def _ago(card: Card, now_s: float) -> float | None:
+    return round(now_s - card.heard_s, 1) if card.instance else None
+
+
+def _fields_of(card: Card) -> dict[str, object]:
+    return {name: getattr(card, name) for name in card.__slots__ if name != "heard_s"}
