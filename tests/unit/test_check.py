@@ -11,7 +11,7 @@ from hocket.host import manifest
 from hocket.host.loader import Service
 from hocket.host.manifest import Manifest
 from hocket.observe.check import check, cycles, load_all
-from hocket.observe.finding import Finding, Severity, worst
+from hocket.observe.finding import Finding
 from hocket.observe.graph import Edge, Graph
 from hocket_schemas.event import Catalog, Event
 from hocket_schemas.sagas import Saga
