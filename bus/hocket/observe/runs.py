@@ -60,7 +60,7 @@ async def open_runs(bus: Bus) -> AsyncIterator[OpenRun]:
         async with aclosing(log.scan([Names(bus.domain, shard).all_runs])) as messages:
             async for message in messages:
                 if message.data:
-                    _, _, _, agent, key, run = tokens_of(message.subject)
+                    _, agent, key, run = tokens_of(message.subject)
                     yield OpenRun(run, agent, key, shard, Head.from_json(message.data))
 
 
@@ -104,7 +104,7 @@ async def effects(bus: Bus, saga: str | None = None) -> list[EffectDone]:
             async for message in messages:
                 entry = Entry.from_json(message.data)
                 if entry.kind == EFFECT and saga in (None, entry.saga):
-                    _, _, _, agent, key, run, _ = tokens_of(message.subject)
+                    _, agent, key, run, _ = tokens_of(message.subject)
                     place = (agent, key, run, entry.name, entry.occurrence)
                     found[place] = _effect(entry, agent, key, run)
     return list(found.values())
