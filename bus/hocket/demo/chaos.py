@@ -1,0 +1,170 @@
+"""Killing at the worst moments, on purpose: whom to strike and when, and whether it hit anything."""
+
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from hocket.clock import SystemClock
+from hocket.demo.account import Account
+from hocket.demo.stage import Stage
+from hocket.errors import NotReady
+from hocket.host.restarts import Restarts
+from hocket.host.supervisor import Change, Owns
+from hocket.observe.fact import Fact
+
+EVERYONE = "all services"
+SERVER = "nats-server"
+
+STRIKES_PER_SERVICE = 2
+
+RESTARTS = Restarts(restarts_max=1000, second_s=0.05, factor=1.5, longest_s=0.5)
+"""For a crew that is killed on purpose: it is not given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When an event appears in a saga's log."""
+
+    event_type: str
+    nth: int
+    """Which event of the type, from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """Whom to kill by SIGKILL, and when."""
+
+    target: str
+    """A service, `EVERYONE` or `SERVER`."""
+
+    moment: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class Blow:
+    """A strike that was carried out."""
+
+    strike: Strike
+    killed: tuple[str, ...]
+    """Whose process ended: services, or the server."""
+
+    at_ns: int
+    """When they were dead, by this machine's clock, which is the server's too; nanoseconds since the Unix epoch."""
+
+    def hit(self, account: Account, services: Mapping[str, str]) -> bool:
+        """Whether the dead had work in hand: an event was in the log, and was answered only after the blow."""
+        return any(
+            answer.asked_ns <= self.at_ns < answer.answered_ns
+            and (self.strike.target == SERVER or services.get(answer.agent) in self.killed)
+            for answer in account.answers
+        )
+
+
+def plan(calm: Account, services: Mapping[str, str], rng: random.Random) -> tuple[Strike, ...]:
+    """When to strike, after a calm run of the same request.
+
+    Each service is struck when an event appears that one of its agents answered in the calm run, so that it
+    has work in hand. All are struck at once early, while all of them live; the server whenever there is work.
+    """
+    moments = _moments(calm)
+    everyone = rng.choice(moments[: max(1, len(moments) // 4)])
+    strikes = [Strike(EVERYONE, everyone[1]), Strike(SERVER, rng.choice(moments)[1])]
+    for service in sorted(set(services.values())):
+        own = [moment for agent, moment in moments if services.get(agent) == service]
+        # Whoever answers nothing is struck while the others work.
+        choice = own or [moment for _, moment in moments]
+        strikes += [Strike(service, moment) for moment in rng.sample(choice, min(STRIKES_PER_SERVICE, len(choice)))]
+    return tuple(strikes)
+
+
+def _moments(account: Account) -> list[tuple[str, Moment]]:
+    """Each event that an agent answered, with that agent, in log order."""
+    nth: Counter[str] = Counter()
+    moments = {}
+    for fact in account.facts:
+        nth[fact.type] += 1
+        moments[fact.seq] = Moment(fact.type, nth[fact.type])
+    answers = sorted(account.answers, key=lambda answer: (answer.cause.seq, answer.agent))
+    return [(answer.agent, moments[answer.cause.seq]) for answer in answers]
+
+
+@dataclass(slots=True)
+class Storm:
+    """Strikes while a brief is written.
+
+    A strike waits until its target is at work, since killing a process that only starts proves little, and
+    until the one that is meant for all of them at once is over.
+    """
+
+    stage: Stage
+    coming: list[Strike]
+    blows: list[Blow] = field(default_factory=list)
+    _due: list[Strike] = field(default_factory=list)
+    _seen: Counter[str] = field(default_factory=Counter)
+    _dead: set[int] = field(default_factory=set)
+
+    def see(self, fact: Fact) -> None:
+        """An event appears in the log."""
+        self._seen[fact.type] += 1
+        moment = Moment(fact.type, self._seen[fact.type])
+        self._due += [strike for strike in self.coming if strike.moment == moment]
+        self.coming = [strike for strike in self.coming if strike.moment != moment]
+        self._strike()
+
+    def hear(self, change: Change) -> None:
+        """A process comes or goes: who has just come to work is struck if that is due."""
+        if isinstance(change, Owns):
+            self._strike()
+
+    @property
+    def missed(self) -> tuple[Strike, ...]:
+        """The strikes that were not carried out."""
+        return (*self._due, *self.coming)
+
+    def _strike(self) -> None:
+        for strike in list(self._due):
+            if strike.target != EVERYONE and any(other.target == EVERYONE for other in self.missed):
+                continue
+            victims = self._victims(strike.target)
+            if victims:
+                for victim, pid in victims.items():
+                    with suppress(NotReady, ProcessLookupError):  # it has died by itself
+                        if victim == SERVER:
+                            os.kill(pid, signal.SIGKILL)
+                        else:
+                            self.stage.fleet.kill(victim)
+                at_ns = int(SystemClock().now_s() * 1e9)
+                self._dead |= set(victims.values())
+                self._due.remove(strike)
+                self.blows.append(Blow(strike, tuple(victims), at_ns))
+
+    def _victims(self, target: str) -> dict[str, int]:
+        """The processes of a target that are at work; empty as long as not all of them are."""
+        if target == SERVER:
+            found = {SERVER: self.stage.server.pid}
+        else:
+            pids = self.stage.fleet.pids
+            wanted = set(self.stage.services.values()) if target == EVERYONE else {target}
+            idle = {line.partition(" ")[0] for line in self.stage.fleet.missing()}
+            if not wanted <= set(pids) or any(self.stage.services[agent] in wanted for agent in idle):
+                return {}
+            found = {service: pids[service] for service in sorted(wanted)}
+        return found if self._dead.isdisjoint(found.values()) else {}
+
+
+@contextmanager
+def raging(stage: Stage, strikes: Sequence[Strike]) -> Iterator[Storm]:
+    """A storm for as long as the block lasts."""
+    storm = Storm(stage, list(strikes))
+    stage.listeners.append(storm.hear)
+    try:
+        yield storm
+    finally:
+        stage.listeners.remove(storm.hear)
+
+
+__all__ = ["EVERYONE", "RESTARTS", "SERVER", "Blow", "Moment", "Storm", "Strike", "plan", "raging"]
