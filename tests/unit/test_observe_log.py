@@ -12,7 +12,7 @@ from hocket.context import Context
 from hocket.errors import MalformedEvent, NotFound
 from hocket.log.base import Write
 from hocket.observe.fact import Fact, fact_of
-from hocket.observe.history import OpenRun, Remembered, State, history
+from hocket.observe.history import RunHead, Remembered, State, history
 from hocket.observe.letters import DeadLetter, letters, redrive
 from hocket.observe.sagas import SagaState, facts_in, fold
 from hocket.observe.why import why
@@ -164,7 +164,7 @@ async def test_a_key_has_its_history_in_log_order(bed: Bed, shop: Shop) -> None:
     assert [e.type for e in entries if isinstance(e, Fact)] == ["order.placed.v1", "order.priced.v1"]
     assert [e.state for e in entries if isinstance(e, State)] == [{"orders": 1}]
     assert [e.error for e in entries if isinstance(e, DeadLetter)] == ["1 attempts, the last: Broken: no van"]
-    assert [e for e in entries if isinstance(e, OpenRun)] == []
+    assert [e for e in entries if isinstance(e, RunHead)] == []
 
 
 async def test_a_history_shows_what_a_run_did_and_until_when_it_waits() -> None:
@@ -178,12 +178,12 @@ async def test_a_history_shows_what_a_run_did_and_until_when_it_waits() -> None:
     async with Bed(waiter) as bed:
         await bed.publish(OrderPlaced(), key="o-1")
         async with asyncio.timeout(10):
-            while not any(isinstance(entry, OpenRun) and entry.until for entry in await history(bed.bus, "o-1")):
+            while not any(isinstance(entry, RunHead) and entry.until for entry in await history(bed.bus, "o-1")):
                 await bed.server.changed()
         entries = await history(bed.bus, "o-1")
 
     assert [(e.kind, e.name, e.result) for e in entries if isinstance(e, Remembered)][:1] == [("step", "half", 50)]
-    assert [(e.agent, e.version) for e in entries if isinstance(e, OpenRun)] == [("waiter", "4")]
+    assert [(e.agent, e.version) for e in entries if isinstance(e, RunHead)] == [("waiter", "4")]
 
 
 def half(cents: int) -> int:

@@ -15,11 +15,12 @@ from hocket.errors import NotFound
 from hocket.host import health, runtime
 from hocket.host.health import Card
 from hocket.observe.fact import Fact
-from hocket.observe.history import Entry, OpenRun, Remembered, State, history
+from hocket.observe.history import Entry, Remembered, RunHead, State, history
 from hocket.observe.letters import DeadLetter
 from hocket.observe.sagas import SagaLine, facts_in, fold
 from hocket.observe.why import Chain, why
 from hocket.policy import Limits
+from hocket.run import DONE
 from hocket.subjects import Names, tokens_of
 
 commands = typer.Typer()
@@ -134,7 +135,7 @@ async def _history(key: str, nats: str | None, domain: str | None, as_json: bool
     async with reading(nats, domain) as bus:
         entries = await history(bus, key)
     if as_json:
-        print_json([{"kind": _kind(entry), **_fields(entry)} for entry in entries])
+        print_json([{**_fields(entry), "kind": _kind(entry)} for entry in entries])
     else:
         _print_entries(entries)
 
@@ -155,14 +156,14 @@ def _kind(entry: Entry) -> str:
             return "dead letter"
         case State():
             return "state"
-        case OpenRun():
+        case RunHead():
             return "open run"
         case Remembered():
-            return entry.kind
+            return entry.kind if entry.phase == DONE else f"{entry.kind} {entry.phase}"
 
 
 def _fields(entry: Entry) -> dict[str, object]:
-    return {name: getattr(entry, name) for name in entry.__slots__ if name != "kind"}
+    return {name: getattr(entry, name) for name in entry.__slots__}
 
 
 def _columns(entry: Entry) -> tuple[object, ...]:
@@ -174,7 +175,7 @@ def _columns(entry: Entry) -> tuple[object, ...]:
             return entry.type, entry.agent, entry.id, short(f"{entry.reason}: {entry.error}")
         case State():
             return "", entry.agent, "", short(entry.state)
-        case OpenRun():
+        case RunHead():
             waits = f"waits until {clock_time(entry.until)}" if entry.until else "at work"
             return entry.handler, entry.agent, entry.run, f"{waits}, on the event at {entry.event_seq}"
         case Remembered():

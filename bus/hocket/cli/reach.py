@@ -12,7 +12,8 @@ import typer
 from hocket.cli.output import say
 from hocket.client import Bus, open_bus
 from hocket.errors import NothingRuns
-from hocket.host.place import DATA, Place, find_running, from_environment
+from hocket.host import manifest
+from hocket.host.place import DATA, TOGETHER, Place, Running, find_running, from_environment
 
 Nats = Annotated[
     str | None,
@@ -60,7 +61,7 @@ async def coming_place(nats: str | None, domain: str | None, *, wait_s: float = 
     told = False
     while True:
         running = find_running()
-        if running is not None and running.ready:
+        if running is not None and running.ready and not _unknown_to(running):
             break
         if loop.time() > began_s + wait_s:
             break
@@ -69,6 +70,14 @@ async def coming_place(nats: str | None, domain: str | None, *, wait_s: float = 
             told = True
         await asyncio.sleep(LOOK_S)
     return running_place(nats, domain)
+
+
+def _unknown_to(running: Running) -> bool:
+    """Whether a folder has come that the running system has not seen yet; it looks once a second."""
+    if TOGETHER in running.services:
+        return False
+    here = {folder.name for folder in manifest.services_in(Path(running.services_dir))}
+    return not here <= {*running.services, *running.failed}
 
 
 @asynccontextmanager

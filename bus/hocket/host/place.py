@@ -15,6 +15,9 @@ DATA = Path(".hocket")
 
 RUN_FILE = DATA / "run.json"
 
+TOGETHER = "all"
+"""What the one process is called that hosts every service."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -86,6 +89,9 @@ class Running:
     services: dict[str, int] = field(default_factory=dict)
     """Process ids by service."""
 
+    failed: list[str] = field(default_factory=list)
+    """Services that were given up."""
+
     def write(self, file: Path = RUN_FILE) -> None:
         """Replace the file in one go, readable for nobody else: the URL may hold a password."""
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -124,4 +130,14 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-__all__ = ["DATA", "RUN_FILE", "Place", "Running", "find_running", "forget_running", "from_environment", "is_alive"]
+__all__ = [
+    "DATA",
+    "RUN_FILE",
+    "TOGETHER",
+    "Place",
+    "Running",
+    "find_running",
+    "forget_running",
+    "from_environment",
+    "is_alive",
+]

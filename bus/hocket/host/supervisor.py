@@ -17,7 +17,7 @@ from hocket.engine.owner import OWNER
 from hocket.errors import BadManifest, NotReady
 from hocket.host import health, manifest
 from hocket.host.health import Card
-from hocket.host.place import Place
+from hocket.host.place import TOGETHER, Place
 from hocket.host.restarts import Restarts
 from hocket.ids import fresh
 from hocket.log import jetstream
@@ -28,9 +28,6 @@ STOP_S = 15.0
 
 LOOK_S = 1.0
 """How often the services' directory is looked at."""
-
-TOGETHER = "all"
-"""What the one process is called that hosts every service."""
 
 
 @dataclass(frozen=True, slots=True)

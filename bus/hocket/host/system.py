@@ -98,6 +98,7 @@ async def _write_down(fleet: Fleet, server: EmbeddedServer | None, services: Pat
             server=server.pid if server else None,
             data=_absolute(data) if server else None,
             services=fleet.pids,
+            failed=fleet.failed,
         )
         if running != written:
             running.write(run_file)

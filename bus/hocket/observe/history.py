@@ -31,7 +31,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenRun:
+class RunHead:
     """A handling that takes long and has not ended."""
 
     agent: str
@@ -56,7 +56,10 @@ class Remembered:
     seq: int
     stored: str
     kind: str
-    """`step` or `sleep`."""
+    """`step`, `effect`, `sleep`, `wait` or `approval`."""
+
+    phase: str
+    """`done`, or how far it has come."""
 
     name: str
     took_s: float
@@ -64,7 +67,7 @@ class Remembered:
     error: str | None
 
 
-Entry = Fact | DeadLetter | State | OpenRun | Remembered
+Entry = Fact | DeadLetter | State | RunHead | Remembered
 
 
 async def history(bus: Bus, key: str) -> list[Entry]:
@@ -106,10 +109,10 @@ def entry_of(message: Message, shard: int) -> Entry | None:
         return None  # whoever wrote there is no agent of hocket's
 
 
-def _open_run(message: Message, names: Sequence[str], stored: str) -> OpenRun:
+def _open_run(message: Message, names: Sequence[str], stored: str) -> RunHead:
     head = Head.from_json(message.data)
     until = rfc3339(head.until_s) if head.until_s is not None else None
-    return OpenRun(names[0], names[1], names[2], message.seq, stored, head.seq, head.handler, head.version, until)
+    return RunHead(names[0], names[1], names[2], message.seq, stored, head.seq, head.handler, head.version, until)
 
 
 def _remembered(message: Message, names: Sequence[str], stored: str) -> Remembered:
@@ -121,6 +124,7 @@ def _remembered(message: Message, names: Sequence[str], stored: str) -> Remember
         seq=message.seq,
         stored=stored,
         kind=entry.kind,
+        phase=entry.phase,
         name=entry.name,
         took_s=entry.took_s,
         result=entry.result,
@@ -135,4 +139,4 @@ def _json(body: bytes) -> Any:
         return None
 
 
-__all__ = ["Entry", "OpenRun", "Remembered", "State", "entry_of", "history"]
+__all__ = ["Entry", "Remembered", "RunHead", "State", "entry_of", "history"]
