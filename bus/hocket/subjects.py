@@ -1,36 +1,26 @@
 """The names of everything in the log, built and read back in one place. docs/wire.md is the table."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
+from typing import NamedTuple
 
 from hocket.errors import BadKey, NotFound
 
 TOKEN_LENGTH_MAX = 200
 """Longest token after escaping, in characters: a subject has to fit the protocol line."""
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
+_PLAIN = re.compile(rf"[A-Za-z0-9_-]{{1,{TOKEN_LENGTH_MAX}}}")
 _ESCAPED = re.compile(r"((?:=[0-9A-F]{2})+)")
 
 
-@lru_cache(maxsize=8192)
 def token(text: str) -> str:
     """Escape `text` so that it is one subject token: each byte outside `[A-Za-z0-9_-]` becomes `=XX`.
 
     Raises BadKey when it is empty or too long.
     """
-    if not text:
-        raise BadKey("a key, an id or a name is empty")
-    if _UNSAFE.search(text):
-        try:
-            raw = text.encode()
-        except UnicodeEncodeError:
-            raise BadKey(f"{text!r} holds a lone surrogate") from None
-        text = "".join(chr(b) if (chr(b).isalnum() and b < 128) or b in b"_-" else f"={b:02X}" for b in raw)
-    if len(text) > TOKEN_LENGTH_MAX:
-        raise BadKey(f"{text[:40]}… is {len(text)} characters as a token, the limit is {TOKEN_LENGTH_MAX}")
-    return text
+    return text if _PLAIN.fullmatch(text) else _escaped(text)
 
 
 def untoken(escaped: str) -> str:
@@ -40,6 +30,7 @@ def untoken(escaped: str) -> str:
     return _ESCAPED.sub(lambda m: bytes.fromhex(m[1].replace("=", "")).decode(errors="replace"), escaped)
 
 
+@lru_cache(maxsize=1024)
 def type_tokens(event_type: str) -> str:
     """An event type as subject tokens: its dots stay, each part is escaped."""
     return ".".join(token(part) for part in event_type.split("."))
@@ -52,8 +43,7 @@ def shard_of(key: str, shards: int) -> int:
     return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") % shards
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """What the subject of an event or command says."""
 
     kind: str
@@ -80,10 +70,11 @@ class Names:
     domain: str
     shard: int
 
-    @property
-    def root(self) -> str:
-        """The first two tokens."""
-        return f"{self.domain}.{self.shard}"
+    root: str = field(init=False, repr=False, compare=False)
+    """The first two tokens."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", f"{self.domain}.{self.shard}")
 
     @property
     def everything(self) -> str:
@@ -235,3 +226,16 @@ def address(subject: str) -> Address:
 def tokens_of(subject: str) -> tuple[str, ...]:
     """A subject's tokens after domain and shard, unescaped: its kind, then whose it is."""
     return tuple(untoken(part) for part in subject.split(".")[2:])
+
+
+def _escaped(text: str) -> str:
+    if not text:
+        raise BadKey("a key, an id or a name is empty")
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError:
+        raise BadKey(f"{text!r} holds a lone surrogate") from None
+    text = "".join(chr(b) if (chr(b).isalnum() and b < 128) or b in b"_-" else f"={b:02X}" for b in raw)
+    if len(text) > TOKEN_LENGTH_MAX:
+        raise BadKey(f"{text[:40]}… is {len(text)} characters as a token, the limit is {TOKEN_LENGTH_MAX}")
+    return text

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -44,7 +43,7 @@ async def test_writes_are_read_back_as_they_were(world: World) -> None:
     first, second = await scanned(world.log, [world.subject(">")])
     assert (first.subject, first.data, dict(first.headers)) == (write.subject, write.data, write.headers)
     assert (second.data, dict(second.headers)) == (b"", {})
-    assert await world.log.last(write.subject) == replace(first, pending=0)
+    assert await world.log.last(write.subject) == first._replace(pending=0)
 
 
 async def test_appends_at_the_same_time_do_not_mix(world: World) -> None:
@@ -63,7 +62,7 @@ async def test_appends_at_the_same_time_do_not_mix(world: World) -> None:
 async def test_one_failed_expectation_leaves_nothing(world: World, position: int) -> None:
     await world.log.append(writes(world, "own"))
     group = writes(world, "a", "b", "c")
-    group[position] = replace(group[position], expect=Expect(world.subject("own"), 77))
+    group[position] = group[position]._replace(expect=Expect(world.subject("own"), 77))
 
     with pytest.raises(Conflict):
         await world.log.append(group)
@@ -79,7 +78,7 @@ async def test_a_single_write_is_fenced_by_another_subject(world: World) -> None
     await world.log.append(writes(world, "own", data=b"claimed by another"))
 
     with pytest.raises(Conflict):
-        await world.log.append([replace(fenced, data=b"2")])
+        await world.log.append([fenced._replace(data=b"2")])
 
     newest = await world.log.last(fenced.subject)
     assert newest
@@ -113,7 +112,7 @@ async def test_a_subject_expected_to_be_new_is_written_once(world: World) -> Non
 async def test_an_expectation_may_cover_all_subjects_of_a_cause(world: World) -> None:
     def transition(cause: str, *types: str) -> Sequence[Write]:
         group = writes(world, *(f"evt.k.agent.{cause}.{i}.{name}" for i, name in enumerate(types)))
-        group[0] = replace(group[0], expect=Expect(world.subject(f"evt.k.agent.{cause}.>"), 0))
+        group[0] = group[0]._replace(expect=Expect(world.subject(f"evt.k.agent.{cause}.>"), 0))
         return group
 
     await world.log.append([*transition("c1", "x", "y"), *transition("c2", "x")])
@@ -171,7 +170,7 @@ async def test_overwriting_a_message_ends_its_ttl(world: World) -> None:
     brief = Write(world.subject("brief"), b"", ttl=timedelta(seconds=1))
     mortal = Write(world.subject("act"), b"old", ttl=timedelta(seconds=1))
     await world.log.append([mortal, brief])
-    await world.log.append([replace(mortal, data=b"new", ttl=None)])
+    await world.log.append([mortal._replace(data=b"new", ttl=None)])
 
     await world.pass_time(2)
 
@@ -251,7 +250,7 @@ async def test_an_append_takes_as_many_messages_as_the_limit_says(world: World) 
     ],
 )
 async def test_what_no_log_could_take_is_a_usage_error(world: World, mistake: Write) -> None:
-    placed = replace(mistake, subject=world.subject(mistake.subject))
+    placed = mistake._replace(subject=world.subject(mistake.subject))
 
     with pytest.raises(UsageError):
         await world.log.append([*writes(world, "fine"), placed])

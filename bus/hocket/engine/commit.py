@@ -265,7 +265,7 @@ def _fenced_single(transition: Transition) -> Write:
 
 
 def _expecting(write: Write, expect: Expect) -> Write:
-    return Write(write.subject, write.data, expect, write.ttl, write.headers)
+    return write._replace(expect=expect)
 
 
 def _settle(transition: Transition, *, stored: bool) -> None:

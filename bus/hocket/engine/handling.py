@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from pydantic_core import PydanticSerializationError
@@ -57,8 +57,7 @@ DEAD_BODY_BYTES_MAX = 256 * 1024
 """A dead letter holds the event up to this size; a larger one is named by subject and digest only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """An event that passed the gate, with the handler that it is for."""
 
     message: Message
@@ -79,8 +78,7 @@ class Received:
         return self.envelope.id
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """The handler came to its end."""
 
     events: list[Write]

@@ -3,10 +3,10 @@
 import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -36,13 +36,12 @@ _HEADER_VALUE = re.compile(r"\S(?:[^\x00-\x1f\x7f]*\S)?|")
 _ONE_SECOND = timedelta(seconds=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One message to send."""
 
     subject: str
     data: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] | None = None
 
     @property
     def size(self) -> int:
@@ -93,12 +92,9 @@ def frames(writes: Sequence[Write], batch: str) -> list[Frame]:
     """The messages that make up an append. A single write is a plain publish and needs no batch."""
     if len(writes) == 1:
         return [Frame(writes[0].subject, writes[0].data, _headers(writes[0]))]
-    made = [
-        Frame(w.subject, w.data, {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(i), **_headers(w)})
-        for i, w in enumerate(writes, 1)
-    ]
-    made[-1].headers["Nats-Batch-Commit"] = "1"
-    return made
+    headers = [{"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(i), **_headers(w)} for i, w in enumerate(writes, 1)]
+    headers[-1]["Nats-Batch-Commit"] = "1"
+    return [Frame(w.subject, w.data, own) for w, own in zip(writes, headers, strict=True)]
 
 
 def _headers(write: Write) -> dict[str, str]:
