@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from hocket.beside import beside
 from hocket.engine.owner import OWNER, RELEASED, STANDBY
 from hocket.log.base import Log
 from hocket.subjects import Names
@@ -119,13 +120,10 @@ async def listening(
                     changed(card)
 
     ready = asyncio.Semaphore(0)
-    async with asyncio.TaskGroup() as tasks:
-        listeners = [tasks.create_task(hear(log)) for log in logs]
-        for _ in listeners:
+    async with beside(*(hear(log) for log in logs)):
+        for _ in logs:
             await ready.acquire()
         yield health
-        for listener in listeners:
-            listener.cancel()
 
 
 __all__ = ["Card", "Health", "card_of", "listening"]

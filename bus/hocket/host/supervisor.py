@@ -1,6 +1,7 @@
 """Keeps every service running as a process of its own: one falls, that one is started again, the others go on."""
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -22,6 +23,7 @@ from hocket.host.restarts import Restarts
 from hocket.ids import fresh
 from hocket.log import jetstream
 from hocket.log.base import Log
+from hocket.telemetry import note
 
 STOP_S = 15.0
 """How long the services have to end in good order, all together; then they are killed. Above `Limits.drain_s`."""
@@ -97,6 +99,10 @@ class _Kept:
     """What its files looked like when it was started."""
 
     process: Process | None = None
+    began: bool = False
+    dying: bool = False
+    """Whether we have killed its process, which may not know it yet."""
+
     failed: bool = False
     leaving: bool = False
     ends_s: list[float] = field(default_factory=list)
@@ -104,8 +110,8 @@ class _Kept:
 
     @property
     def pid(self) -> int | None:
-        """Of its process, if there is one."""
-        return self.process.pid if self.process is not None else None
+        """Of its process, if there is one that is to live."""
+        return self.process.pid if self.process is not None and not self.dying else None
 
     def look(self) -> None:
         """Take note of its files before they are loaded."""
@@ -206,9 +212,10 @@ class Fleet:
         Raises NotReady when it does not run at the moment.
         """
         kept = self._kept.get(service)
-        if kept is None or kept.process is None:
+        if kept is None or kept.process is None or kept.process.returncode is not None:
             raise NotReady(f"{service} does not run; {', '.join(self.pids) or 'nothing'} does")
         kept.process.kill()
+        kept.dying = True
         return kept.process.pid
 
     def abandon(self) -> None:
@@ -311,22 +318,30 @@ class Fleet:
 
     async def _run(self, kept: _Kept) -> None:
         """One service from its first process to its last."""
-        again = False
         while not kept.leaving:
-            kept.look()
-            kept.failed = False
-            kept.process = process = await self._spawn(kept)
-            if kept.leaving:  # meanwhile
-                process.terminate()
-            self._tell(Started(kept.name, process.pid, again))
-            again = True
-            code = await process.wait()
-            kept.process = None
-            if kept.leaving:
-                break
-            await self._rest(kept, code)
+            code = await self._live(kept)
+            if not kept.leaving:
+                await self._rest(kept, code)
         del self._kept[kept.name]
         self._tell(Left(kept.name))
+
+    async def _live(self, kept: _Kept) -> int:
+        """One process of a service; return what it ended with."""
+        kept.look()
+        kept.failed = False
+        try:
+            process = await self._spawn(kept)
+        except OSError as error:  # out of processes, or of file descriptors: that is no reason for the others to end
+            note(logging.ERROR, "cannot start a process", service=kept.name, why=str(error))
+            return os.EX_OSERR
+        kept.process, kept.dying = process, False
+        if kept.leaving:  # meanwhile
+            process.terminate()
+        self._tell(Started(kept.name, process.pid, again=kept.began))
+        kept.began = True
+        code = await process.wait()
+        kept.process = None
+        return code
 
     async def _rest(self, kept: _Kept, code: int) -> None:
         """Wait before the next start, or until it is worth another try."""

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hocket.beside import beside
 from hocket.errors import UsageError
 from hocket.host.place import DATA, RUN_FILE, Place, Running, find_running, forget_running, from_environment
 from hocket.host.supervisor import Change, Fleet
@@ -54,8 +55,7 @@ async def system(
             place = from_environment(url=server.url)
             assert place is not None
             tell(ServerStarted(server.url, server.pid, again=False))
-        background = await stack.enter_async_context(asyncio.TaskGroup())
-        tasks = [background.create_task(_follow_server(server, tell))] if server else []
+            await stack.enter_async_context(beside(_follow_server(server, tell)))
         fleet = Fleet(
             services,
             url=place.url,
@@ -66,17 +66,14 @@ async def system(
             output=output,
             tell=tell,
         )
-        async with fleet:
-            tasks.append(background.create_task(_write_down(fleet, server, services, data, run_file)))
-            yield fleet
-        for task in tasks:
-            task.cancel()
+        await stack.enter_async_context(fleet)
+        await stack.enter_async_context(beside(_write_down(fleet, server, services, data, run_file)))
+        yield fleet
 
 
 async def _follow_server(server: EmbeddedServer, tell: Callable[[ServerStarted], None]) -> None:
     """Keep the server running, and say when it is another process."""
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(server.supervise())
+    async with beside(server.supervise()):
         pid = server.pid
         while True:
             await asyncio.sleep(SERVER_LOOK_S)
