@@ -92,11 +92,10 @@ async def _read(bus: Bus, agents: Iterable[str], key: str, start: int) -> list[M
     shard = shard_of(key, bus.shards)
     log, names = bus.logs[shard], Names(bus.domain, shard)
     messages = []
-    async with aclosing(log.scan(names.everything_of_key(key), start=start)) as found:
-        messages += [message async for message in found]
-    # The cursors last: what they have passed was in the log before.
-    async with aclosing(log.scan([names.cursor(agent) for agent in agents])) as found:
-        messages += [message async for message in found]
+    # The cursors first: whatever was emitted for the events that they have passed is in the log by then.
+    for filters, first in ([names.cursor(agent) for agent in agents], 1), (names.everything_of_key(key), start):
+        async with aclosing(log.scan(filters, start=first)) as found:
+            messages += [message async for message in found]
     return messages
 
 

@@ -33,6 +33,9 @@ class Moment:
     nth: int
     """Which event of the type, from 1."""
 
+    def __str__(self) -> str:
+        return f"{self.event_type} no. {self.nth}"
+
 
 @dataclass(frozen=True, slots=True)
 class Strike:
@@ -101,8 +104,10 @@ class Storm:
     """
 
     stage: Stage
-    coming: list[Strike]
+    strikes: tuple[Strike, ...]
     blows: list[Blow] = field(default_factory=list)
+    """Those that were carried out, in their order."""
+
     _due: list[Strike] = field(default_factory=list)
     _seen: Counter[str] = field(default_factory=Counter)
     _dead: set[int] = field(default_factory=set)
@@ -111,8 +116,7 @@ class Storm:
         """An event appears in the log."""
         self._seen[fact.type] += 1
         moment = Moment(fact.type, self._seen[fact.type])
-        self._due += [strike for strike in self.coming if strike.moment == moment]
-        self.coming = [strike for strike in self.coming if strike.moment != moment]
+        self._due += [strike for strike in self.strikes if strike.moment == moment]
         self._strike()
 
     def hear(self, change: Change) -> None:
@@ -122,8 +126,9 @@ class Storm:
 
     @property
     def missed(self) -> tuple[Strike, ...]:
-        """The strikes that were not carried out."""
-        return (*self._due, *self.coming)
+        """The strikes that were not carried out, so far."""
+        done = {blow.strike for blow in self.blows}
+        return tuple(strike for strike in self.strikes if strike not in done)
 
     def _strike(self) -> None:
         for strike in list(self._due):
@@ -159,7 +164,7 @@ class Storm:
 @contextmanager
 def raging(stage: Stage, strikes: Sequence[Strike]) -> Iterator[Storm]:
     """A storm for as long as the block lasts."""
-    storm = Storm(stage, list(strikes))
+    storm = Storm(stage, tuple(strikes))
     stage.listeners.append(storm.hear)
     try:
         yield storm

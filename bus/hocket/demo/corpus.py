@@ -23,11 +23,16 @@ def lay_out(parent: Path) -> Path:
         from pydoc_data.topics import topics
     except ImportError:
         raise NoCorpus("this Python comes without pydoc_data; give a folder of your own documents") from None
-    folder = parent / f"python-{sys.version_info.major}.{sys.version_info.minor}-reference"
+    folder = folder_in(parent)
     folder.mkdir(parents=True, exist_ok=True)
     for topic, text in sorted(topics.items()):
         _write(folder / f"{topic}.txt", text.rstrip("\n").encode() + b"\n")
     return folder
+
+
+def folder_in(parent: Path) -> Path:
+    """The folder below `parent` that `lay_out` writes to."""
+    return parent / f"python-{sys.version_info.major}.{sys.version_info.minor}-reference"
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -1,9 +1,9 @@
 """What a run under attack must keep to, each promise with whether it was kept."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from hocket.demo.chaos import EVERYONE, SERVER, Blow, Strike
+from hocket.demo.chaos import Blow, Storm
 from hocket.demo.play import Played, Published
 from hocket.observe.finding import Finding, Severity
 
@@ -38,20 +38,14 @@ def of_saga(played: Played) -> Iterator[Invariant]:
     yield Invariant("no agent gave an event up", report.letters == 0, f"{report.letters} dead letters")
 
 
-def of_storm(
-    calm: Played,
-    stormy: Played,
-    blows: Sequence[Blow],
-    missed: Sequence[Strike],
-    services: Mapping[str, str],
-) -> list[Invariant]:
+def of_storm(calm: Played, stormy: Played, storm: Storm, hits: Collection[Blow]) -> list[Invariant]:
     """What a run under attack shows beside the calm one; a run in which nothing was hit proves nothing."""
     return [
         *of_saga(stormy),
         _same_events(calm, stormy),
         _same_bytes(calm, stormy),
-        _all_struck(blows, services),
-        _effective(stormy, blows, missed, services),
+        _all_struck(storm),
+        _effective(storm, hits),
     ]
 
 
@@ -77,20 +71,19 @@ def _same_bytes(calm: Played, stormy: Played) -> Invariant:
     return Invariant(text, not problems, detail)
 
 
-def _all_struck(blows: Sequence[Blow], services: Mapping[str, str]) -> Invariant:
-    spared = sorted({*services.values(), EVERYONE, SERVER} - {blow.strike.target for blow in blows})
-    detail = f"not struck: {', '.join(spared)}" if spared else f"{len(blows)} strikes"
-    return Invariant("each service, all at once, and the server were killed", not spared, detail)
+def _all_struck(storm: Storm) -> Invariant:
+    spared = sorted({strike.target for strike in storm.strikes} - {blow.strike.target for blow in storm.blows})
+    detail = f"{len(storm.blows)} strikes" if not spared else f"not struck: {', '.join(spared)}"
+    return Invariant("everybody was killed whose turn it was", not spared, detail)
 
 
-def _effective(
-    stormy: Played, blows: Sequence[Blow], missed: Sequence[Strike], services: Mapping[str, str]
-) -> Invariant:
-    hits = sum(blow.hit(stormy.account, services) for blow in blows)
-    detail = f"{hits} of {len(blows)} strikes" + (f", {len(missed)} more found no target" if missed else "")
+def _effective(storm: Storm, hits: Collection[Blow]) -> Invariant:
+    detail = f"{len(hits)} of {len(storm.blows)} strikes"
+    if storm.missed:
+        detail += f"; {len(storm.missed)} more came too late"
     if not hits:
-        detail = f"VACUOUS: {detail} hit anything, so this run proves nothing; try again, or with more documents"
-    return Invariant("they had work in hand", hits > 0, detail)
+        detail = f"VACUOUS: {detail}, so this run proves nothing; try another --seed, or more documents"
+    return Invariant("those who were killed had work in hand", bool(hits), detail)
 
 
 def _from(text: str, findings: Sequence[Finding], detail: str) -> Invariant:

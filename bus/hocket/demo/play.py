@@ -1,7 +1,7 @@
 """The course of one demo: a request, a brief that somebody decides on, and what the log says about it then."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from hashlib import sha256
@@ -73,7 +73,7 @@ class Stuck:
 Ending = Published | Failed | Stuck
 
 Decide = Callable[[BriefReviewed], Awaitable[Decision]]
-Tell = Callable[[Fact, Progress, Step | None], None]
+Tell = Callable[[Fact, Progress, Sequence[Step]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ async def play(
     request: BriefRequested,
     *,
     decide: Decide,
-    tell: Tell = lambda fact, progress, step: None,
+    tell: Tell = lambda fact, progress, steps: None,
     work_s: float = WORK_S,
 ) -> Played:
     """Ask for a brief, have it decided on, and wait until the crew is done with it.

@@ -1,5 +1,6 @@
 """How far a brief is: what its events have shown so far, in words for whoever waits."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,6 @@ from hocket_schemas.briefs import (
     RevisionRequested,
 )
 from hocket_schemas.documents import DocumentRead, DocumentRefused, LibraryListed
-from hocket_schemas.runtime import SagaCompleted, SagaFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,61 +63,55 @@ class Progress:
     ending: str = ""
     """How it ended."""
 
-    saga: str = ""
-    """What the coordinator says of it."""
+    def take(self, fact: Fact) -> list[Step]:
+        """Learn from an event; return what was reached with it."""
+        return [Step(fact.publisher, text) for text in self._learn(fact.type, fact.data)]
 
-    def take(self, fact: Fact) -> Step | None:
-        """Learn from an event; return who has come how far when that is worth a line."""
-        data: Any = fact.data
-        match fact.type:
+    def _learn(self, event_type: str, data: Any) -> Iterator[str]:
+        match event_type:
             case LibraryListed.event_type:
                 self.listed = data["documents"]
-                return Step(fact.publisher, f"found {_many(data['documents'], 'document')}")
+                yield f"found {_many(data['documents'], 'document')}"
             case DocumentRead.event_type:
                 self.passages += len(data["passages"])
                 self.read += data["part"] == data["parts"]
-                return self._library(fact.publisher)
+                yield from self._library()
             case DocumentRefused.event_type:
                 self.refused.append((data["document"], data["reason"]))
-                return self._library(fact.publisher) or Step(fact.publisher, f"{data['document']} {data['reason']}")
+                yield f"{data['document']} {data['reason']}"
+                yield from self._library()
             case BriefPlanned.event_type:
                 self.questions = len(data["questions"])
-                return Step(fact.publisher, f"asks {_many(self.questions, 'question')}")
+                yield f"asks {_many(self.questions, 'question')}"
             case EvidenceFound.event_type:
                 self.found += 1
                 if self.found == self.questions:
-                    return Step(fact.publisher, f"has evidence for {_many(self.found, 'question')}")
+                    yield f"has evidence for {_many(self.found, 'question')}"
             case BriefDrafted.event_type:
                 self.version, self.drafted = data["version"], _sentences(data)
-                return Step(fact.publisher, f"draft {self.version}: {_many(self.drafted, 'sentence')}")
+                yield f"draft {self.version}: {_many(self.drafted, 'sentence')}"
             case RevisionRequested.event_type:
                 self.objections += len(data["objections"])
-                return Step(
-                    fact.publisher, f"objects to {_many(len(data['objections']), 'sentence')}, wants another draft"
-                )
+                yield f"objects to {_many(len(data['objections']), 'sentence')}, wants another draft"
             case BriefReviewed.event_type:
                 self.reviewed = _sentences(data)
-                return Step(fact.publisher, f"{_many(self.reviewed, 'sentence')} stand up to review")
+                yield f"{_many(self.reviewed, 'sentence')} stand up to review"
             case BriefApproved.event_type | BriefRejected.event_type:
-                verb = "approved" if fact.type == BriefApproved.event_type else "rejected"
+                verb = "approved" if event_type == BriefApproved.event_type else "rejected"
                 self.decision = f"{verb} by {data['by']}"
-                return Step(fact.publisher, self.decision)
+                yield self.decision
             case BriefPublished.event_type:
                 self.ending = f"wrote {data['path']}"
-                return Step(fact.publisher, self.ending)
+                yield self.ending
             case BriefFailed.event_type:
                 self.ending = "gave up"
-                return Step(fact.publisher, f"{self.ending}: {data['reason']}")
-            case SagaCompleted.event_type | SagaFailed.event_type:
-                self.saga = "the brief is complete" if fact.type == SagaCompleted.event_type else "the brief has failed"
-        return None
+                yield f"gave up: {data['reason']}"
 
-    def _library(self, publisher: str) -> Step | None:
+    def _library(self) -> Iterator[str]:
         """What to say when the last document is settled."""
-        if self.listed is None or self.read + len(self.refused) < self.listed:
-            return None
-        text = f"read {_many(self.read, 'document')}, {_many(self.passages, 'passage')}"
-        return Step(publisher, text + (f"; could not read {len(self.refused)}" if self.refused else ""))
+        if self.listed == self.read + len(self.refused):
+            text = f"read {_many(self.read, 'document')}, {_many(self.passages, 'passage')}"
+            yield text + (f"; could not read {len(self.refused)}" if self.refused else "")
 
     def doing(self) -> dict[str, str]:
         """What each agent of the crew is at, by its name."""
@@ -131,7 +125,7 @@ class Progress:
             "writer": f"draft {self.version}: {_many(self.drafted, 'sentence')}" if self.version else "",
             "reviewer": self._review(),
             "publisher": self.ending or self.decision or ("waits for approval" if self.reviewed is not None else ""),
-            "coordinator": self.saga or ("follows the brief" if self.listed is not None else ""),
+            "coordinator": "follows it to its end" if self.listed is not None else "",
         }
 
     def _review(self) -> str:

@@ -1,0 +1,201 @@
+"""The command `demo`: a crew writes a cited brief from a folder of documents, in sight of whoever asked for it."""
+
+import os
+import random
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hocket.cli.output import AsJson, print_json, say
+from hocket.host import runtime
+from hocket.host.place import DATA
+
+if TYPE_CHECKING:  # they bring the NATS client, which the other commands need not wait for
+    from hocket.cli.telling import Teller
+    from hocket.demo.play import Decide
+    from hocket.demo.stage import Stage
+    from hocket_schemas.briefs import BriefRequested, BriefReviewed
+
+commands = typer.Typer()
+
+EXIT_NO_BRIEF = 1
+
+NAME = "brief.md"
+TOPIC_LENGTH_MAX = 500
+REFERENCE_TITLE = "The Python language, in the words of its reference"
+
+DECISION_S = 25 * 60.0
+"""How long somebody may think about a brief: less than its saga's deadline."""
+
+OUTPUT_LINES = 15
+"""Of what the services print, so many lines are shown when they do not come to work."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What somebody wants to see."""
+
+    request: "BriefRequested"
+    home: Path
+    services: Path | None
+    ask: bool
+    seed: int | None
+    """Of the chaos; None: calm."""
+
+    work_s: float
+    as_json: bool
+
+
+@commands.command(epilog="Example: hocket demo ~/notes --topic 'how we decide'")
+def demo(
+    documents: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DOCS",
+            exists=True,
+            file_okay=False,
+            readable=True,
+            help="A folder of text, Markdown, reStructuredText or HTML files; otherwise the Python language reference.",
+        ),
+    ] = None,
+    topic: Annotated[str, typer.Option(help="What the brief is about; otherwise what the documents say most of.")] = "",
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where to write brief.md, and index.json beside it.")
+    ] = Path(),
+    chaos: Annotated[
+        bool, typer.Option("--chaos", help="Write it twice, and kill whatever works the second time.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the chaos: whom to strike when.")] = 1,
+    yes: Annotated[bool, typer.Option("--yes", help="Approve the brief unseen.")] = False,
+    verify: Annotated[
+        Path | None, typer.Option(metavar="BRIEF", help="Write nothing: hold a brief against the documents.")
+    ] = None,
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Where the demo keeps its log.")] = DATA / "demo",
+    services: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The crew's services, outside of a checkout.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds until the review, and again until the end.")] = 120.0,
+    as_json: AsJson = False,
+) -> None:
+    """Write a cited brief from your documents, offline, with a crew of services on a server of its own.
+
+    Every sentence is quoted from a passage that it names. You are asked before it is published, unless you say
+    --yes. Exit code 0: the brief is there, and every citation was found in its document; with --chaos also that
+    nothing was lost or done twice, and that the brief came out the same to the last byte. Exit code 1: not so.
+    """
+    if verify is not None:
+        raise typer.Exit(_verify(verify, documents, data, as_json=as_json))
+    if len(topic) > TOPIC_LENGTH_MAX:
+        raise typer.BadParameter(f"it has {len(topic)} characters, most are {TOPIC_LENGTH_MAX}", param_hint="--topic")
+    if not yes and not sys.stdin.isatty():
+        raise typer.BadParameter(
+            "nobody can be asked to approve the brief here: give --yes, or run it in a terminal", param_hint="--yes"
+        )
+    wish = _Wish(
+        request=_request(documents, topic, out, data),
+        home=data,
+        services=services,
+        ask=not yes,
+        seed=seed if chaos else None,
+        work_s=timeout,
+        as_json=as_json,
+    )
+    raise typer.Exit(runtime.run(_demo(wish)))
+
+
+def _request(documents: Path | None, topic: str, out: Path, home: Path) -> "BriefRequested":
+    from hocket.demo.corpus import lay_out
+    from hocket_schemas.briefs import BriefRequested
+
+    # Whoever names a Markdown file means that file.
+    path = out if out.suffix == ".md" and not out.is_dir() else out / NAME
+    return BriefRequested(
+        folder=str((documents or lay_out(home)).resolve()),
+        out=str(path.resolve()),
+        topic=topic,
+        title="" if documents or topic else REFERENCE_TITLE,
+    )
+
+
+async def _demo(wish: _Wish) -> int:
+    from hocket.cli.telling import teller
+    from hocket.demo import cast, stage
+    from hocket.demo.chaos import RESTARTS
+    from hocket.errors import NotReady
+
+    tell = teller(as_json=wish.as_json)
+    folders = cast.members(cast.find(wish.services))
+    freed = stage.make_room(wish.home)
+    if freed:
+        tell.say("hocket", f"begins with an empty log: the one of earlier demos had {freed / 1e6:.0f} MB")
+    restarts = None if wish.seed is None else RESTARTS
+    try:
+        async with stage.set_up(wish.home, folders, restarts=restarts) as ready:
+            tell.say("hocket", f"{len(folders)} services at work, each in a process of its own, on {ready.server.url}")
+            return await _course(wish, ready, tell)
+    except NotReady:
+        output = wish.home / stage.OUTPUT_NAME
+        lines = output.read_text(errors="replace").splitlines() if output.exists() else []
+        say("\n".join([f"what the services printed ({output}) ends:", *lines[-OUTPUT_LINES:]]))
+        raise
+
+
+async def _course(wish: _Wish, ready: "Stage", tell: "Teller") -> int:
+    """A calm run and, if that is wanted, one under attack."""
+    from hocket.cli import outcome
+    from hocket.demo import chaos
+    from hocket.demo.play import Published, play
+    from hocket.demo.trial import attack
+
+    agents = sorted(ready.consumes)
+    with tell.showing(agents):
+        played = await play(ready, wish.request, decide=_decide(wish, tell), tell=tell.see, work_s=wish.work_s)
+    trial = None
+    if wish.seed is not None and isinstance(played.ending, Published):
+        strikes = chaos.plan(played.account, ready.services, random.Random(wish.seed))
+        tell.say("hocket", f"the same again, and {len(strikes)} times somebody is killed (seed {wish.seed})")
+        with tell.showing(agents):
+            trial = await attack(ready, wish.request, played, strikes, tell=tell.see, work_s=wish.work_s)
+        played = trial.stormy
+    if wish.as_json:
+        print_json(outcome.as_json(played, trial))
+    else:
+        outcome.print_work(played)
+        if trial is not None:
+            outcome.print_trial(trial)
+        outcome.print_ending(played, wish.request, wish.home)
+    fine = isinstance(played.ending, Published) and not played.ending.problems and (trial is None or trial.passed)
+    return 0 if fine else EXIT_NO_BRIEF
+
+
+def _decide(wish: _Wish, tell: "Teller") -> "Decide":
+    """Ask whoever sits at the terminal, or nobody."""
+    from hocket.cli.telling import asked, preview
+    from hocket.demo.play import Decision
+
+    async def decide(reviewed: "BriefReviewed") -> Decision:
+        if not wish.ask:
+            return Decision(True, "--yes")
+        with tell.paused():
+            say(preview(reviewed))
+            answer = await asked("Publish it? [y/N] ", DECISION_S)
+        return Decision(answer.strip().lower() in ("y", "yes"), os.environ.get("USER") or "you")
+
+    return decide
+
+
+def _verify(brief: Path, documents: Path | None, home: Path, *, as_json: bool) -> int:
+    """Hold a brief against its documents as they are now; 0 only if all of it holds."""
+    from hocket.cli import outcome
+    from hocket.demo.brief import verify
+    from hocket.demo.corpus import folder_in, lay_out
+
+    folder = documents or folder_in(home)
+    if documents is None and not folder.exists():
+        folder = lay_out(home)
+    problems = verify(brief, folder)
+    outcome.print_problems(brief, folder, problems, as_json=as_json)
+    return EXIT_NO_BRIEF if problems else 0
