@@ -155,6 +155,19 @@ async def test_all_services_can_share_one_process(services: Path, nats_url: str,
     assert answers == ["Hello from ada, you!", "Hello from bob, you!"]
 
 
+async def test_ready_means_every_shard(services: Path, nats_url: str, domain: str) -> None:
+    make(services, "ada")
+
+    async with Fleet([services / "ada"], url=nats_url, domain=domain, shards=3) as fleet:
+        with pytest.raises(NotReady, match=r"ada \(shard 0\), ada \(shard 1\), ada \(shard 2\)"):
+            await fleet.ready(timeout_s=0.01)
+        await fleet.ready(timeout_s=30)
+        async with connect(nats_url, domain=domain) as bus:
+            answers = [await ask(bus, "ada", str(number)) for number in range(6)]
+
+    assert answers == [f"Hello from ada, {number}!" for number in range(6)]
+
+
 async def test_a_fleet_that_never_comes_up_says_who_is_missing(
     services: Path, nats_url: str, domain: str, tmp_path: Path
 ) -> None:

@@ -82,6 +82,9 @@ class Examined:
     user: str | None
     """Who we are to the server; empty: nobody asked; None: it does not say."""
 
+    may: str
+    """What the server lets us do, in words; empty: everything, as far as it says."""
+
     clock_off_s: float | None
     """How much the server's clock is ahead of ours."""
 
@@ -110,8 +113,9 @@ async def examine_server(url: str, *, domain: str, sync: str | None = None, cloc
         streams = [first, *[await _stream(link, domain, shard) for shard in range(1, count)]]
     server_time = (about or {}).get("server", {}).get("time")
     off_s = datetime_of(server_time).timestamp() - (asked_s + answered_s) / 2 if server_time else None
-    user = about.get("data", {}).get("user", "") if about else None
-    return Examined(url, version, user, off_s, sync, domain, tuple(streams))
+    us = (about or {}).get("data", {})
+    user = us.get("user", "") if about else None
+    return Examined(url, version, user, _allowed(us.get("permissions")), off_s, sync, domain, tuple(streams))
 
 
 def sync_in_config(text: str) -> str | None:
@@ -219,7 +223,9 @@ def _access(examined: Examined) -> Diagnosis:
     if examined.user is None:
         return Diagnosis("access", Verdict.UNKNOWN, "the server does not say who we are")
     if examined.user:
-        return Diagnosis("access", Verdict.OK, f"we are {examined.user}")
+        return Diagnosis(
+            "access", Verdict.OK, f"we are {examined.user}" + (f" and {examined.may}" if examined.may else "")
+        )
     if local:
         return Diagnosis("access", Verdict.OK, "no password; the server is asked on this machine only")
     return Diagnosis("access", Verdict.WARNING, "no password: whoever reaches the server can write anything")
@@ -264,6 +270,18 @@ async def _stream(link: Link, domain: str, shard: int) -> Stream:
         replicas_behind=tuple(str(r.get("name")) for r in behind if r.get("offline") or not r.get("current")),
         leader=str(cluster.get("leader") or ""),
     )
+
+
+def _allowed(permissions: Mapping[str, Any] | None) -> str:
+    """What the server says that we may do, such as `may publish a.> but not a.b, may subscribe _INBOX.>`."""
+    said = []
+    for verb in ("publish", "subscribe"):
+        rules = (permissions or {}).get(verb) or {}
+        allowed, denied = rules.get("allow") or [], rules.get("deny") or []
+        if allowed or denied:
+            but = f" but not {', '.join(denied)}" if denied else ""
+            said.append(f"may {verb} {', '.join(allowed) or 'everything'}{but}")
+    return ", ".join(said)
 
 
 async def _ask(link: Link, subject: str) -> dict[str, Any] | None:
