@@ -313,12 +313,21 @@ class Bus:
         envelope = self._envelope(event, key, saga, None)
         wanted = [reply] if isinstance(reply, type) else list(reply)
         async with asyncio.timeout(timeout_s):
-            async with self.subscribe(*wanted, key=envelope.partitionkey) as deliveries:
+            first = await self._next_seq(shard_of(str(envelope.partitionkey), self.shards))
+            async with self.subscribe(*wanted, key=envelope.partitionkey, start=first) as deliveries:
                 await self.publish_envelope(envelope, timeout_s=timeout_s, retention=event.retention)
                 async for delivery in deliveries:
                     if delivery.envelope.correlationid == envelope.correlationid:
                         return delivery
         raise AssertionError("a followed log does not end")
+
+    async def _next_seq(self, shard: int) -> int:
+        """Where what comes from now on begins; a log that is away is waited for, as long as the caller waits."""
+        while True:
+            try:
+                return await self.logs[shard].end() + 1
+            except Unavailable:
+                await asyncio.sleep(0.25)
 
     def _envelope(self, event: Event, key: str | None, saga: str | None, event_id: str | None) -> Envelope:
         saga = saga or key or event_id or fresh()
