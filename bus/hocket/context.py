@@ -17,7 +17,7 @@ from hocket.errors import UndeclaredEvent
 from hocket.ids import derived
 from hocket.policy import Retry
 from hocket.process import Process
-from hocket.run import Run, as_json
+from hocket.run import Entry, Run, as_json
 from hocket_schemas.approvals import ApprovalRequested
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.event import Event
@@ -102,11 +102,7 @@ class Context(Generic[S]):
         """
         result: R
         if isinstance(function, Effect):
-            outcome, waited = await durable.effect(
-                self.run, self.process, function, arguments, keywords, saga=self.saga
-            )
-            self._refresh(waited)
-            result = outcome
+            result = await durable.effect(self.run, self.process, function, arguments, keywords, saga=self.saga)
         else:
             result = await durable.step(
                 self.run, self.process, function, arguments, keywords, name=function.__qualname__, retry=None
@@ -139,7 +135,6 @@ class Context(Generic[S]):
         and emitted before is committed with the sleep, and `state` is read afresh after it.
         """
         await durable.sleep(self.run, self.process, _seconds(delay))
-        self._refresh(True)
 
     async def wait(
         self,
@@ -153,10 +148,9 @@ class Context(Generic[S]):
         wait of a run takes another event. The types have to stand in `on(…, waits=[…])`. Raises WaitExpired
         when none came in time; a later one changes nothing any more.
         """
-        event, waited = await durable.wait(
+        event = await durable.wait(
             self.run, self.process, types, where=where, delay_s=None if timeout is None else _seconds(timeout)
         )
-        self._refresh(waited)
         result: E = event  # type: ignore[assignment]  # read as one of the types asked for
         return result
 
@@ -188,9 +182,7 @@ class Context(Generic[S]):
             quorum=quorum,
         )
         delay_s = None if timeout is None else _seconds(timeout)
-        decision = await durable.approve(self.run, self.process, request, delay_s, self._ask)
-        self._refresh(True)
-        return decision
+        return await durable.approve(self.run, self.process, request, delay_s, self._ask)
 
     async def history(self, event: type[E]) -> Sequence[E]:
         """The key's events of one type that are older than the one being handled, in log order.
@@ -212,10 +204,9 @@ class Context(Generic[S]):
     def _ask(self, event: Event) -> None:
         self.emitted.append(Emission(event))
 
-    def _refresh(self, waited: bool) -> None:
+    def go_on(self, wait: Entry) -> None:
         """After a wait the state is read afresh: what was changed before is in it, and what others did since."""
-        if waited:
-            self.state = self.fresh_state()
+        self.state = self.fresh_state()
 
 
 def _seconds(delay: timedelta | float) -> float:

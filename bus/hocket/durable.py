@@ -79,11 +79,8 @@ async def effect(
     keywords: dict[str, Any],
     *,
     saga: str,
-) -> tuple[Any, bool]:
-    """Do an effect once: intent first, then the call, then the outcome, each in the log before the next.
-
-    Returns the outcome, and whether the run was suspended for it.
-    """
+) -> Any:
+    """Do an effect once: intent first, then the call, then the outcome, each in the log before the next."""
     occurrence, known = await run.recall(declared.name)
     if known is None:
         given = orjson.loads(journal.as_json([arguments, keywords]))
@@ -106,9 +103,11 @@ async def effect(
         known = await _do(run, process, declared, arguments, keywords, known)
         await run.remember(known)
         process.reach("after outcome")
+    if known.waited:
+        run.passed(known)
     if known.error is not None:
         raise failure_of(known)
-    return typed(declared.function, known.result), known.waited
+    return typed(declared.function, known.result)
 
 
 async def _do(
@@ -186,11 +185,15 @@ async def sleep(run: Run, process: Process, delay_s: float) -> None:
     now_s = process.clock.now_s()
     replayed = known is not None
     if known is None:
-        known = Entry(journal.SLEEP, occurrence, journal.SLEEP, rfc3339(now_s), until_s=now_s + delay_s, waited=True)
+        until_s = now_s + delay_s
+        if until_s <= now_s:
+            return
+        known = Entry(journal.SLEEP, occurrence, journal.SLEEP, rfc3339(now_s), until_s=until_s, waited=True)
         run.note(known)
     assert known.until_s is not None
     if known.until_s > now_s:
         raise Suspend(known.until_s, replayed=replayed)
+    run.passed(known)
 
 
 async def wait(
@@ -200,8 +203,8 @@ async def wait(
     *,
     where: Callable[[Any], bool] | None,
     delay_s: float | None,
-) -> tuple[Event, bool]:
-    """The first answer since the run's own event that no earlier wait took; and whether the run was suspended.
+) -> Event:
+    """The first answer since the run's own event that no earlier wait took.
 
     Raises WaitExpired when none came in time.
     """
@@ -211,6 +214,7 @@ async def wait(
     occurrence, known = await run.recall(name)
     now_s = process.clock.now_s()
     if known is not None and known.error is not None:
+        run.passed(known)
         raise WaitExpired(known.error[1])
     until_s = known.until_s if known else None if delay_s is None else now_s + delay_s
     for seq, envelope in await run.memory.answers(names):
@@ -227,10 +231,14 @@ async def wait(
             at, waited = rfc3339(now_s), known is not None
             known = Entry(name, occurrence, journal.WAIT, at, until_s=until_s, result=seq, waited=waited)
             await run.remember(known)
-        return event, known.waited
+        if known.waited:
+            run.passed(known)
+        return event
     if known is not None and until_s is not None and until_s <= now_s:
         message = f"none of {', '.join(names)} came until {rfc3339(until_s)}"
-        await run.remember(replace(known, at=rfc3339(now_s), phase=DONE, waited=True, error=("WaitExpired", message)))
+        known = replace(known, at=rfc3339(now_s), phase=DONE, waited=True, error=("WaitExpired", message))
+        await run.remember(known)
+        run.passed(known)
         raise WaitExpired(message)
     replayed = known is not None
     if not replayed:
@@ -264,6 +272,7 @@ async def approve(
         ask(asked)
     elif known.phase == DONE:
         ask(ApprovalRequested.model_validate(known.arguments))  # it was emitted before, and counts as that
+        run.passed(known)
         return Decision(**{**known.result, "by": tuple(known.result["by"])})
     else:
         asked = ApprovalRequested.model_validate(known.arguments)
@@ -272,8 +281,9 @@ async def approve(
         if decision is None and known.until_s is not None and known.until_s <= now_s:
             decision = Decision(EXPIRED, details=asked.details)
         if decision is not None:
-            result = asdict(decision)
-            await run.remember(replace(known, at=rfc3339(now_s), phase=DONE, result=result, waited=True))
+            known = replace(known, at=rfc3339(now_s), phase=DONE, result=asdict(decision), waited=True)
+            await run.remember(known)
+            run.passed(known)
             return decision
     raise Suspend(
         known.until_s,

@@ -143,14 +143,18 @@ class Run:
     taken: set[int] = field(default_factory=set)
     """Sequences of the answers that earlier waits of this execution took."""
 
+    passed: Callable[[Entry], None] = field(default=lambda entry: None)
+    """Told each wait that the execution comes past: what was done before it is committed."""
+
     _counts: dict[str, int] = field(default_factory=dict)
     _recorded: int = 0
     _loading: asyncio.Lock | None = None
 
-    def restart(self) -> None:
+    def restart(self, passed: Callable[[Entry], None]) -> None:
         """Begin another execution from the top."""
         self._counts = {}
         self.taken = set()
+        self.passed = passed
 
     async def recall(self, name: str) -> tuple[int, Entry | None]:
         """The next occurrence of a name, and what the journal has of it."""

@@ -176,7 +176,7 @@ class Handling:
             fresh_state=fresh,
             attempt=number,
         )
-        run.restart()
+        run.restart(context.go_on)
         try:
             if not tracing():
                 result = await _call(handler, received.event, context)

@@ -1,0 +1,108 @@
+"""A run executed again: whatever its code decides this time, nothing it did is lost, doubled or left running."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from pydantic import BaseModel
+
+from hocket import Agent, Context, Retry, WaitExpired
+from hocket.clock import LoopClock
+from hocket.engine.runs import LONGEST_LOOK_S
+from hocket.log.memory import MemoryServer
+from hocket.testing import Bed, run_virtual
+from hocket_schemas.event import Catalog, Event
+
+EVENTS = Catalog()
+DAY_S = 86_400.0
+
+
+class Begun(Event, type="replay.begun.v1", catalog=EVENTS):
+    pass
+
+
+class Nudged(Event, type="replay.nudged.v1", catalog=EVENTS):
+    pass
+
+
+class Said(Event, type="replay.said.v1", catalog=EVENTS):
+    text: str
+
+
+class Lines(BaseModel):
+    lines: list[str] = []
+
+
+Handler = Callable[[Context[Lines]], Awaitable[str | None]]
+Script = Callable[["Case"], Awaitable[None]]
+
+
+class Case:
+    """One handler on a bed, with a clock that can be set."""
+
+    def __init__(self, handler: Handler, agent: Agent[Lines] | None = None, **options: Any) -> None:
+        self.agent = agent or Agent("runner", state=Lines)
+
+        @self.agent.on(Begun, emits=[Said], waits=[Nudged], **{"retry": Retry(attempts_max=3, first_s=0.1), **options})
+        async def begin(event: Begun, ctx: Context[Lines]) -> Said | None:
+            text = await handler(ctx)
+            return Said(text=text) if text is not None else None
+
+        self.clock = LoopClock()
+        self.server = MemoryServer(clock=self.clock)
+        self.bed = Bed(self.agent, server=self.server)
+
+    def play(self, script: Script | None = None) -> list[str]:
+        """Begin a run, follow the script, and return what was said in the end."""
+
+        async def live() -> list[str]:
+            async with self.bed:
+                await self.publish(Begun())
+                if script is not None:
+                    await script(self)
+                self.state = self.bed.state(self.agent, "k")
+                self.dead = self.bed.dead(self.agent)
+                return [said.text for said in self.bed.events(Said)]
+
+        return run_virtual(live())
+
+    async def publish(self, *events: Event) -> None:
+        for event in events:
+            await self.bed.publish(event, key="k")
+            await self.bed.settled()
+
+    async def later(self, by_s: float) -> None:
+        """Set the clock forward, and let the loop's own time pass until somebody looks at it."""
+        self.clock.advance(by_s)
+        await asyncio.sleep(LONGEST_LOOK_S + 1)
+        await self.bed.settled()
+
+
+async def an_hour(case: Case) -> None:
+    await case.later(3600)
+
+
+def test_a_sleep_that_is_over_at_once_forgets_nothing() -> None:
+    async def hasty(ctx: Context[Lines]) -> str:
+        ctx.state.lines.append("before")
+        await ctx.sleep(0)
+        return str(ctx.state.lines)
+
+    assert Case(hasty).play() == ["['before']"]
+
+
+def test_what_was_changed_before_a_wait_that_expired_is_changed_once() -> None:
+    async def patient(ctx: Context[Lines]) -> str:
+        ctx.state.lines.append("before")
+        with suppress(WaitExpired):
+            await ctx.wait(Nudged, timeout=60)
+        ctx.state.lines.append("after")
+        await ctx.sleep(60)
+        return str(ctx.state.lines)
+
+    async def two_hours(case: Case) -> None:
+        await an_hour(case)
+        await an_hour(case)
+
+    assert Case(patient).play(two_hours) == ["['before', 'after']"]
