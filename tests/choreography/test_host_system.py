@@ -9,7 +9,7 @@ from tests.choreography.folders import ask, make
 
 from hocket.client import connect
 from hocket.errors import UsageError
-from hocket.host.place import Place, Running, find_running, from_environment
+from hocket.host.place import Place, Running, find_running, from_environment, log_left_here, running_here
 from hocket.host.restarts import Restarts
 from hocket.host.system import ServerStarted, system
 
@@ -49,6 +49,29 @@ def test_a_file_whose_writer_is_gone_is_not_believed(tmp_path: Path) -> None:
     found = find_running(tmp_path / "run.json")
 
     assert found is None
+
+
+def test_the_system_of_up_comes_before_one_in_a_folder_below(tmp_path: Path) -> None:
+    below = Running(os.getpid(), "nats://127.0.0.1:1", "hocket", "/x")
+    above = Running(os.getpid(), "nats://127.0.0.1:2", "hocket", "/x")
+
+    nothing = running_here(tmp_path)
+    below.write(tmp_path / "demo" / "run.json")
+    one = running_here(tmp_path)
+    above.write(tmp_path / "run.json")
+    both = running_here(tmp_path)
+
+    assert (nothing, one, both) == (None, below, above)
+
+
+def test_of_the_logs_that_were_left_the_one_started_last_counts(tmp_path: Path) -> None:
+    nothing = log_left_here(tmp_path)
+    for age_s, folder in ((10, tmp_path / "demo"), (20, tmp_path)):
+        folder.mkdir(exist_ok=True)
+        (folder / "nats-server.conf").touch()
+        os.utime(folder / "nats-server.conf", (1000 - age_s, 1000 - age_s))
+
+    assert (nothing, log_left_here(tmp_path)) == (None, tmp_path / "demo")
 
 
 def test_the_file_is_for_its_owner_only_and_says_what_was_written(tmp_path: Path) -> None:

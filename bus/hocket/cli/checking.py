@@ -15,7 +15,7 @@ from hocket.cli.reach import Domain, Nats, opened, running_place
 from hocket.client import Bus
 from hocket.errors import BadService, LogError
 from hocket.host import health, manifest, runtime
-from hocket.host.place import Place, find_running
+from hocket.host.place import CONFIG, Place, running_here
 from hocket.observe.finding import Finding, Severity, worst
 from hocket.observe.letters import letters
 from hocket.subjects import Names, tokens_of
@@ -159,11 +159,11 @@ def _sync_of(place: Place, monitor: str | None) -> str | None:
         except (OSError, ValueError) as error:
             say(f"{monitor} does not answer as a nats-server does: {error}")
             return None
-    running = find_running()
+    running = running_here()
     if running is None or running.nats != place.url or running.data is None:
         return None
     try:
-        return sync_in_config((Path(running.data) / "nats-server.conf").read_text())
+        return sync_in_config((Path(running.data) / CONFIG).read_text())
     except OSError:
         return None
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from hocket.cli.output import say
 from hocket.errors import HocketError
 from hocket.host import manifest
-from hocket.host.place import find_running
+from hocket.host.place import running_here
 from hocket_schemas import catalog, sagas
 from hocket_schemas.errors import UnknownType
 from hocket_schemas.event import Event
@@ -14,7 +14,7 @@ from hocket_schemas.sagas import Saga
 
 def services_dir() -> Path:
     """Where the services at hand are: those of the system that runs from here, else `services`."""
-    running = find_running()
+    running = running_here()
     return Path(running.services_dir) if running else Path("services")
 
 

@@ -13,7 +13,7 @@ from hocket.cli.output import say
 from hocket.client import Bus, open_bus
 from hocket.errors import NothingRuns
 from hocket.host import manifest
-from hocket.host.place import DATA, TOGETHER, Place, Running, find_running, from_environment
+from hocket.host.place import TOGETHER, Place, Running, from_environment, log_left_here, running_here
 
 Nats = Annotated[
     str | None,
@@ -32,7 +32,7 @@ def find_place(nats: str | None, domain: str | None) -> Place | None:
     """The system that is meant: the one named by option or environment, else the one that runs from here."""
     place = from_environment(url=nats)
     if place is None:
-        running = find_running()
+        running = running_here()
         if running is None or not running.nats:
             return None
         place = Place(running.nats, running.domain)
@@ -60,7 +60,7 @@ async def coming_place(nats: str | None, domain: str | None, *, wait_s: float = 
     began_s = loop.time()
     told = False
     while True:
-        running = find_running()
+        running = running_here()
         if running is not None and running.ready and not _unknown_to(running):
             break
         if loop.time() > began_s + wait_s:
@@ -100,18 +100,14 @@ async def reading(nats: str | None, domain: str | None) -> AsyncIterator[Bus]:
         async with opened(place) as bus:
             yield bus
         return
-    if not has_log(DATA):
+    left = log_left_here()
+    if left is None:
         raise NothingRuns("no system runs from this directory, it has left no log, and no server is named")
     from hocket.log.server import EmbeddedServer
 
-    say(f"nothing runs here: reading the log in {DATA}")
-    async with EmbeddedServer(DATA) as server, opened(Place(server.url, domain or "hocket")) as bus:
+    say(f"nothing runs here: reading the log in {left}")
+    async with EmbeddedServer(left) as server, opened(Place(server.url, domain or "hocket")) as bus:
         yield bus
-
-
-def has_log(data: Path) -> bool:
-    """Whether an embedded server has kept a log there."""
-    return (data / "jetstream").is_dir()
 
 
 __all__ = ["Domain", "Nats", "coming_place", "find_place", "opened", "reading", "running_place"]

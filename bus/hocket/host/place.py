@@ -15,6 +15,9 @@ DATA = Path(".hocket")
 
 RUN_FILE = DATA / "run.json"
 
+CONFIG = "nats-server.conf"
+"""What the embedded server writes beside its log at each start."""
+
 TOGETHER = "all"
 """What the one process is called that hosts every service."""
 
@@ -111,6 +114,18 @@ def find_running(file: Path = RUN_FILE) -> Running | None:
     return running if is_alive(running.pid) else None
 
 
+def running_here(data: Path = DATA) -> Running | None:
+    """The system that runs from this directory: that of `hocket up`, else one with a folder below, such as a demo."""
+    files = [data / RUN_FILE.name, *sorted(data.glob(f"*/{RUN_FILE.name}"))]
+    return next((running for file in files if (running := find_running(file)) is not None), None)
+
+
+def log_left_here(data: Path = DATA) -> Path | None:
+    """Where an embedded server has kept its log, there or in a folder below: that of the last start; or None."""
+    configs = [path for path in (data / CONFIG, *data.glob(f"*/{CONFIG}")) if path.is_file()]
+    return max((path.parent for path in configs), key=lambda folder: (folder / CONFIG).stat().st_mtime, default=None)
+
+
 def forget_running(pid: int, file: Path = RUN_FILE) -> None:
     """Remove the file, if it is still this process's."""
     running = find_running(file)
@@ -131,6 +146,7 @@ def is_alive(pid: int) -> bool:
 
 
 __all__ = [
+    "CONFIG",
     "DATA",
     "RUN_FILE",
     "TOGETHER",
