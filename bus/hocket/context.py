@@ -76,6 +76,11 @@ class Context(Generic[S]):
     """Which try this is, from 1."""
 
     emitted: list[Emission] = field(default_factory=list)
+    """Since the last wait that the execution has come past."""
+
+    emitted_before: int = 0
+    """How many events the run had emitted when that wait began."""
+
     _names: int = 0
 
     def emit(self, event: Event, *, key: str | None = None, saga: str | None = None) -> None:
@@ -205,7 +210,9 @@ class Context(Generic[S]):
         self.emitted.append(Emission(event))
 
     def go_on(self, wait: Entry) -> None:
-        """After a wait the state is read afresh: what was changed before is in it, and what others did since."""
+        """After a wait what was emitted before is in the log, and so is what was changed: the state is read afresh."""
+        self.emitted.clear()
+        self.emitted_before = wait.emitted
         self.state = self.fresh_state()
 
 

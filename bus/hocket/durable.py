@@ -228,8 +228,9 @@ async def wait(
             continue
         run.taken.add(seq)
         if known is None or known.phase != DONE:
-            at, waited = rfc3339(now_s), known is not None
-            known = Entry(name, occurrence, journal.WAIT, at, until_s=until_s, result=seq, waited=waited)
+            waited = known is not None
+            known = known or Entry(name, occurrence, journal.WAIT, "")
+            known = replace(known, at=rfc3339(now_s), phase=DONE, result=seq, waited=waited)
             await run.remember(known)
         if known.waited:
             run.passed(known)
@@ -271,12 +272,10 @@ async def approve(
         run.note(known)
         ask(asked)
     elif known.phase == DONE:
-        ask(ApprovalRequested.model_validate(known.arguments))  # it was emitted before, and counts as that
         run.passed(known)
         return Decision(**{**known.result, "by": tuple(known.result["by"])})
     else:
         asked = ApprovalRequested.model_validate(known.arguments)
-        ask(asked)
         decision, _ = judge(asked, await decisions_on(run.memory, asked.approval))
         if decision is None and known.until_s is not None and known.until_s <= now_s:
             decision = Decision(EXPIRED, details=asked.details)

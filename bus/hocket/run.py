@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Protocol
@@ -46,6 +46,10 @@ class Entry:
 
     waited: bool = False
     """Whether the run was suspended for it: then the actor's state is read afresh after it."""
+
+    emitted: int = 0
+    """Of what the run was suspended for: how many events it had emitted by then. The next one is numbered from there,
+    whatever the code emits before the wait when it runs again."""
 
     digest: str = ""
     """Of the arguments; a different one on replay is shown, and changes nothing."""
@@ -137,7 +141,7 @@ class Run:
     entries: dict[tuple[str, int], Entry] | None = None
     """The journal; None until the first durable call asks for it."""
 
-    noted: list[tuple[int, Entry]] = field(default_factory=list)
+    noted: list[Entry] = field(default_factory=list)
     """Entries that wait for the next wait's append."""
 
     taken: set[int] = field(default_factory=set)
@@ -180,9 +184,12 @@ class Run:
     def note(self, entry: Entry) -> None:
         """Put an entry into the journal together with the wait that it begins: one append holds both."""
         assert self.entries is not None, "a run recalls before it notes"
-        self.noted.append((self._recorded, entry))
-        self._recorded += 1
+        self.noted.append(entry)
         self.entries[entry.name, entry.occurrence] = entry
+
+    def of_wait(self, emitted: int) -> list[tuple[int, Entry]]:
+        """What the append of a wait adds to the journal, with its numbers."""
+        return [(self._recorded + i, replace(entry, emitted=emitted)) for i, entry in enumerate(self.noted)]
 
 
 async def call(function: Callable[..., Any], arguments: Sequence[Any], keywords: dict[str, Any]) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from pydantic import BaseModel
 
 from hocket import Agent, Context, Retry, WaitExpired
@@ -81,6 +82,22 @@ class Case:
 
 async def an_hour(case: Case) -> None:
     await case.later(3600)
+
+
+@pytest.mark.parametrize(("first", "again"), [(2, 0), (0, 2), (1, 3)])
+def test_what_is_emitted_after_a_wait_counts_whatever_was_emitted_before_it_this_time(first: int, again: int) -> None:
+    decisions = iter([first, again])
+
+    async def undecided(ctx: Context[Lines]) -> str:
+        for n in range(next(decisions)):
+            ctx.emit(Said(text=f"before {n}"))
+        await ctx.sleep(60)
+        ctx.emit(Said(text="after"))
+        return "end"
+
+    said = Case(undecided).play(an_hour)
+
+    assert said == [*(f"before {n}" for n in range(first)), "after", "end"]
 
 
 def test_a_sleep_that_is_over_at_once_forgets_nothing() -> None:

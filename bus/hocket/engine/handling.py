@@ -269,7 +269,7 @@ class Handling:
         time = rfc3339(self._process.clock.now_s()) if context.emitted else ""
         writes = [
             self._write(received, emission, i, time, trace)
-            for i, emission in enumerate(context.emitted)
+            for i, emission in enumerate(context.emitted, start=context.emitted_before)
             if i >= context.run.emitted
         ]
         home = all((e.key or received.key) == received.key for e in context.emitted)

@@ -265,7 +265,7 @@ class Worker:
             return
         head = replace(head, emitted=run.emitted + len(done.events))
         transition = self._transition(work, cell, done)
-        transition.records += [self._journalled(work, i, entry) for i, entry in run.noted]
+        transition.records += [self._journalled(work, i, entry) for i, entry in run.of_wait(head.emitted)]
         transition.records.append(Write(name, head.to_json()))
         if await self._put(transition, work, ends=False):
             self._parked.park(name, head)
