@@ -1,7 +1,7 @@
 """What a run does durably: steps, effects and waits, each answered from the journal when it was done before."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from hocket import run as journal
 from hocket.approval import EXPIRED, Decision, judge
 from hocket.clock import rfc3339
 from hocket.effect import Effect, NotDone, key_of
-from hocket.errors import MalformedEvent, WaitExpired
+from hocket.errors import MalformedEvent, UsageError, WaitExpired
 from hocket.policy import Retry
 from hocket.process import Process
 from hocket.run import BEGUN, DONE, PARKED, VOID, Entry, Memory, Run, Suspend, call, digest_of, failure_of, typed
@@ -216,23 +216,24 @@ async def wait(
     if known is not None and known.error is not None:
         run.passed(known)
         raise WaitExpired(known.error[1])
+    if known is not None and known.phase == DONE:
+        run.taken.add(known.result["seq"])
+        if known.waited:
+            run.passed(known)
+        return _remembered(known, of_type)
     until_s = known.until_s if known else None if delay_s is None else now_s + delay_s
     for seq, envelope in await run.memory.answers(names):
         event = _read(envelope, of_type[envelope.type])
-        if event is None or seq in run.taken:
-            continue
-        if known is not None and known.phase == DONE:
-            if seq != known.result:
-                continue
-        elif where is not None and not where(event):
+        if event is None or seq in run.taken or (where is not None and not where(event)):
             continue
         run.taken.add(seq)
-        if known is None or known.phase != DONE:
-            waited = known is not None
-            known = known or Entry(name, occurrence, journal.WAIT, "")
-            known = replace(known, at=rfc3339(now_s), phase=DONE, result=seq, waited=waited)
-            await run.remember(known)
-        if known.waited:
+        waited = known is not None
+        known = known or Entry(name, occurrence, journal.WAIT, "")
+        # The answer itself, since the log may keep the event for a shorter time than the run goes on.
+        answer = {"seq": seq, "type": envelope.type, "data": envelope.data}
+        known = replace(known, at=rfc3339(now_s), phase=DONE, result=answer, waited=waited)
+        await run.remember(known)
+        if waited:
             run.passed(known)
         return event
     if known is not None and until_s is not None and until_s <= now_s:
@@ -296,6 +297,15 @@ async def decisions_on(memory: Memory, approval: str) -> list[ApprovalDecided]:
     """Every decision on an approval, in log order."""
     found = (_read(envelope, ApprovalDecided) for _, envelope in await memory.answers([ApprovalDecided.event_type]))
     return [event for event in found if isinstance(event, ApprovalDecided) and event.approval == approval]
+
+
+def _remembered(wait: Entry, of_type: Mapping[str, type[Event]]) -> Event:
+    """The answer that a wait took, typed. Raises UsageError when it no longer fits, after a change of the code."""
+    answer = wait.result
+    event = _read(Envelope(id="", source="", type=answer["type"], data=answer["data"]), of_type[answer["type"]])
+    if event is None:
+        raise UsageError(f"the remembered answer of {wait.name!r} does not fit its type any more")
+    return event
 
 
 def _read(envelope: Envelope, event: type[Event]) -> Event | None:

@@ -123,3 +123,20 @@ def test_what_was_changed_before_a_wait_that_expired_is_changed_once() -> None:
         await an_hour(case)
 
     assert Case(patient).play(two_hours) == ["['before', 'after']"]
+
+
+def test_an_answer_that_was_taken_is_remembered_longer_than_the_log_keeps_the_event() -> None:
+    async def slow(ctx: Context[Lines]) -> str:
+        await ctx.wait(Nudged)
+        await ctx.sleep(DAY_S)
+        return "end"
+
+    async def nudge(case: Case) -> None:
+        await case.publish(Nudged())
+        nudged = case.bed.names.events_of_key("k", Nudged.event_type)
+        for message in case.server.since(1, [nudged], 10):
+            case.server._newest.pop(message.subject)
+            case.server._forget(message)  # as its retention would
+        await case.later(DAY_S + 1)
+
+    assert Case(slow).play(nudge) == ["end"]
