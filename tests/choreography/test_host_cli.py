@@ -311,3 +311,42 @@ def test_a_service_in_the_foreground_that_cannot_run_says_why(tmp_path: Path) ->
     assert "agent.py, line 3: ZeroDivisionError: division by zero" in ended.err
     assert "try: hocket check" in ended.err
     assert not os.path.exists(tmp_path / ".hocket")
+
+
+def test_up_can_be_stopped_while_it_starts(tmp_path: Path) -> None:
+    (tmp_path / "services").mkdir()
+    up = Up(tmp_path, "services")
+    try:
+        up.until(lambda: up.running() is not None)
+        ended = up.stop()
+    finally:
+        end(up)
+
+    assert ended == 0, up.said()
+    assert not (tmp_path / ".hocket" / "run.json").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_twice_up_does_not_wait_for_what_is_in_hand(tmp_path: Path, number: int) -> None:
+    (tmp_path / "services").mkdir()
+    slow = CODE.replace("from .words", "import time\n\nfrom .words").replace(
+        "    return Given", "    time.sleep(60)\n    return Given"
+    )
+    make(tmp_path / "services", "ada", code=slow)
+    up = Up(tmp_path)
+    try:
+        up.until(lambda: (running := up.running()) and running.ready)
+        run(tmp_path, "publish", "ada.asked.v1", '{"whom": "you"}')
+        running = up.running()
+        assert running is not None
+        up.process.send_signal(number)
+        up.until(lambda: "ask again to end at once" in up.said())
+        up.process.send_signal(number)
+        began_s = time.monotonic()
+        ended = up.process.wait(30)
+    finally:
+        end(up)
+
+    assert ended == main.EXIT_INTERRUPTED, up.said()
+    assert time.monotonic() - began_s < 8
+    assert not any(is_alive(pid) for pid in running.services.values())

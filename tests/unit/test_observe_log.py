@@ -12,7 +12,7 @@ from hocket.context import Context
 from hocket.errors import MalformedEvent, NotFound
 from hocket.log.base import Write
 from hocket.observe.fact import Fact, fact_of
-from hocket.observe.history import RunHead, Remembered, State, history
+from hocket.observe.history import Remembered, RunHead, State, history
 from hocket.observe.letters import DeadLetter, letters, redrive
 from hocket.observe.sagas import SagaState, facts_in, fold
 from hocket.observe.why import why

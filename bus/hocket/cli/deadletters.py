@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from hocket.cli.looking import print_letters
-from hocket.cli.output import AsJson, clock_time, print_json, say
+from hocket.cli.output import AsJson, clock_time, harmless, print_json, say
 from hocket.cli.reach import Domain, Nats, opened, reading, running_place
 from hocket.client import Bus
 from hocket.errors import MalformedEvent, NotFound
@@ -44,16 +44,18 @@ async def _dead(event: str | None, nats: str | None, domain: str | None, as_json
 
 
 def _print_letter(letter: DeadLetter, again: str | None) -> None:
-    print(f"{letter.agent} {letter.version} could not handle {letter.type or 'what it got'} {letter.id}")
-    print(f"  {letter.reason}: {letter.error}")
-    print(f"  after {letter.attempts} attempts, {clock_time(letter.stored)}; key {letter.key}, saga {letter.saga}")
+    lines = [
+        f"{letter.agent} {letter.version} could not handle {letter.type or 'what it got'} {letter.id}",
+        f"  {letter.reason}: {letter.error}",
+        f"  after {letter.attempts} attempts, {clock_time(letter.stored)}; key {letter.key}, saga {letter.saga}",
+    ]
     if again:
-        print(f"  sent again as {again}")
+        lines.append(f"  sent again as {again}")
     if letter.trace:
-        print("\n" + letter.trace.rstrip())
+        lines += ["", letter.trace.rstrip()]
     if letter.event:
-        print("\n" + letter.event)
-    print()
+        lines += ["", letter.event]
+    print(harmless("\n".join(lines)) + "\n")
 
 
 @commands.command("redrive", epilog="Example: hocket redrive 5kx3q7mzw2ab4c6d.0")

@@ -10,7 +10,7 @@ import orjson
 import typer
 
 from hocket.cli.known import declared_type
-from hocket.cli.output import AsJson, print_json, say
+from hocket.cli.output import AsJson, harmless, print_json, say
 from hocket.cli.reach import Domain, Nats, coming_place, opened
 from hocket.client import Bus, Delivery
 from hocket.clock import SystemClock, rfc3339
@@ -111,7 +111,8 @@ async def _publish(
     if as_json:
         print_json(fact_of(answer))
     else:
-        print(_shown(answer))
+        shown = _shown(answer)
+        print(harmless(shown) if sys.stdout.isatty() else shown)
     return 0
 
 

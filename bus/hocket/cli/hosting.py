@@ -19,6 +19,8 @@ from hocket.host.place import DATA, Place, from_environment
 
 commands = typer.Typer()
 
+EXIT_INSISTED = 130
+
 Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="Where the embedded server keeps its log.")]
 LogForm = Annotated[str, typer.Option("--log", help="How a service's own lines look: text or json.")]
 
@@ -37,11 +39,11 @@ def up(
     """
     if not services.is_dir():
         raise BadService(f"{services} is no directory")
-    runtime.run(_up(services, from_environment(url=nats), data, together=single))
+    raise typer.Exit(runtime.run(_up(services, from_environment(url=nats), data, together=single)))
 
 
-async def _up(services: Path, place: Place | None, data: Path, *, together: bool) -> None:
-    from hocket.host.supervisor import Change, Ended, Failed, Left, Owns, Started, text_of
+async def _up(services: Path, place: Place | None, data: Path, *, together: bool) -> int:
+    from hocket.host.supervisor import Change, Ended, Failed, Fleet, Left, Owns, Started, text_of
     from hocket.host.system import ServerStarted, system
 
     def tell(change: Change | ServerStarted) -> None:
@@ -65,18 +67,33 @@ async def _up(services: Path, place: Place | None, data: Path, *, together: bool
         print(f"{rfc3339(SystemClock().now_s())[11:19]} {text}", flush=True)
 
     stop = asyncio.Event()
-    async with system(services, place=place, data=data, together=together, tell=tell) as fleet:
+    starting = asyncio.current_task()
+    fleet: Fleet | None = None
+    code = 0
 
-        def on_signal() -> None:
-            if stop.is_set():
-                fleet.abandon()
-            stop.set()
+    def on_signal() -> None:
+        nonlocal code
+        if fleet is None:
+            if starting is not None:
+                starting.cancel()
+        elif stop.is_set():
+            code = EXIT_INSISTED
+            fleet.abandon()
+        else:
+            print("stopping in good order; ask again to end at once", flush=True)
+        stop.set()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, on_signal)
-        if not fleet.pids and not manifest.services_in(services):
-            print(f"no services in {services} yet; `hocket new NAME` makes one", flush=True)
-        await stop.wait()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    try:
+        async with system(services, place=place, data=data, together=together, tell=tell) as fleet:
+            if not manifest.services_in(services):
+                print(f"no services in {services} yet; `hocket new NAME` makes one", flush=True)
+            await stop.wait()
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+    return code
 
 
 @commands.command(epilog="Example: hocket run services/greeter --nats nats://127.0.0.1:4222")

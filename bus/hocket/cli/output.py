@@ -60,10 +60,13 @@ def clock_time(moment: str | None) -> str:
     return moment.replace("T", " ").rstrip("Z") if moment else "-"
 
 
+def harmless(text: str) -> str:
+    """A text that came with an event, such that it cannot steer a terminal."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "�" for char in text)
+
+
 def _cell(value: object) -> str:
-    text = "-" if value is None or value == "" else str(value)
-    # Whatever came in with an event must not steer the terminal.
-    return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)
+    return "-" if value is None or value == "" else harmless(str(value))
 
 
-__all__ = ["AsJson", "clock_time", "print_json", "print_table", "say", "short"]
+__all__ = ["AsJson", "clock_time", "harmless", "print_json", "print_table", "say", "short"]
