@@ -189,6 +189,14 @@ class Context(Generic[S]):
         delay_s = None if timeout is None else _seconds(timeout)
         return await durable.approve(self.run, self.process, request, delay_s, self._ask)
 
+    async def stream(self, text: str) -> None:
+        """Say something to whoever listens now, such as a model's tokens as they come.
+
+        It goes out at once and is not stored; whoever comes late, or lost the connection, gets it again from the
+        start for as long as this handling lasts. What has to stay is emitted as an event. Raises StreamTooLong.
+        """
+        await self.run.memory.say(self.run.executions, text)
+
     async def history(self, event: type[E]) -> Sequence[E]:
         """The key's events of one type that are older than the one being handled, in log order.
 

@@ -28,6 +28,7 @@ HocketError
 ├── NothingRuns                 there is no running system to talk to
 ├── NotReady                    a system did not come up in time
 ├── DecisionRefused             somebody's decision on an approval would count for nothing
+├── StreamTooLong               a handling streamed more live output than is kept
 ├── WaitExpired                 what a run waited for did not come in time
 ├── StepFailed                  a step of a run failed for good, now or before a crash
 └── NotFound                    the event, key or saga asked for is not in the log
@@ -178,6 +179,10 @@ class DecisionRefused(HocketError):
     """Somebody's decision on an approval would count for nothing; the message says why."""
 
 
+class StreamTooLong(HocketError):
+    """A handling streamed more live output than is kept; emit what is long as events, piece by piece."""
+
+
 class WaitExpired(HocketError):
     """What a run waited for did not come in time; the journal remembers that, whatever comes later."""
 
@@ -214,6 +219,7 @@ __all__ = [
     "ServerTooOld",
     "StepFailed",
     "StorageFull",
+    "StreamTooLong",
     "TopologyMismatch",
     "Unavailable",
     "UndeclaredEvent",

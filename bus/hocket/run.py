@@ -125,6 +125,10 @@ class Memory(Protocol):
         """Store entry number i; returns when it is in the log."""
         ...
 
+    async def say(self, execution: int, text: str) -> None:
+        """Send a piece of live output to whoever listens."""
+        ...
+
     async def answers(self, types: Sequence[str]) -> Sequence[tuple[int, Envelope]]:
         """The key's events and the agent's commands of these types since the run's own event, in log order."""
         ...
@@ -144,6 +148,9 @@ class Run:
     noted: list[Entry] = field(default_factory=list)
     """Entries that wait for the next wait's append."""
 
+    executions: int = 0
+    """How often the handler has begun, in this process."""
+
     taken: set[int] = field(default_factory=set)
     """Sequences of the answers that earlier waits of this execution took."""
 
@@ -156,6 +163,7 @@ class Run:
 
     def restart(self, passed: Callable[[Entry], None]) -> None:
         """Begin another execution from the top."""
+        self.executions += 1
         self._counts = {}
         self.taken = set()
         self.passed = passed

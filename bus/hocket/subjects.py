@@ -194,6 +194,23 @@ class Names:
         """Every dead letter of the shard."""
         return f"{self.root}.dead.>"
 
+    def live(self, key: str, agent: str, run: str) -> str:
+        """Where a handling says what it does while it works (core NATS, not stored)."""
+        return f"{self.domain}.live.{token(key)}.{token(agent)}.{token(run)}"
+
+    def live_of_key(self, key: str) -> str:
+        """All live output of a key."""
+        return f"{self.domain}.live.{token(key)}.>"
+
+    def want_live(self, key: str) -> str:
+        """Where a reader asks for what was said so far."""
+        return f"{self.domain}.want.{token(key)}"
+
+    @property
+    def live_wanted(self) -> str:
+        """Where readers ask."""
+        return f"{self.domain}.want.*"
+
     def heartbeat(self, agent: str) -> str:
         """Where an agent's instances say that they live (core NATS, not stored)."""
         return f"{self.domain}.hb.{token(agent)}.{self.shard}"

@@ -12,6 +12,7 @@ from hocket.engine.answers import Answers
 from hocket.engine.commit import Committer
 from hocket.engine.dispatch import Actor, Cells, Dispatcher, Work
 from hocket.engine.handling import Again, Dead, Done, Handling, Received, Waits
+from hocket.engine.live import LiveOutput
 from hocket.engine.runs import Head, Parked, tombstone
 from hocket.engine.transition import Cell, Tenure, Transition
 from hocket.errors import MalformedEvent, NotFound, OutcomeUnknown
@@ -47,6 +48,7 @@ class Worker:
         self._handling = Handling(agent, log, shards, process)
         self._names = self._handling.names
         self._cells = Cells(agent.limits.actors_cached)
+        self.live = LiveOutput(log, agent.name, tenure.token)
         self._parked = Parked(process.clock)
         self._answers = Answers(agent, log, self._handling, self._parked)
         self._dispatcher: Dispatcher
@@ -70,10 +72,11 @@ class Worker:
             self._resume(heads)
             ended = tasks.create_task(self.tenure.ended())
             pump = tasks.create_task(self._pump(consumption))
-            others = [tasks.create_task(self._move_out_slow()), tasks.create_task(self._wake())]
+            waker = tasks.create_task(self._wake())
+            others = [tasks.create_task(self._move_out_slow()), tasks.create_task(self.live.serve())]
             await stop.wait()
             pump.cancel()
-            others[1].cancel()
+            waker.cancel()
             try:
                 await self._dispatcher.quiet(limits.drain_s)
             except TimeoutError:
@@ -293,6 +296,8 @@ class Worker:
         not wake before its head is in the log. Everything else goes on at once.
         """
         self._dispatcher.running.pop(work, None)
+        if work.received is not None:
+            self.live.forget(work.key, work.received.cause)
         self.handled += ends
         cell = transition.cell
         if ends and work.run is not None:
@@ -394,6 +399,11 @@ class _Memory:
     async def load(self) -> Sequence[tuple[int, Entry]]:
         """See `Memory.load`."""
         return await self.worker.load_journal(self.work)
+
+    async def say(self, execution: int, text: str) -> None:
+        """See `Memory.say`."""
+        assert self.work.received is not None, "only an event that passed the gate is handled"
+        await self.worker.live.say(self.work.key, self.work.received.cause, execution, text)
 
     async def record(self, i: int, entry: Entry) -> None:
         """See `Memory.record`."""
