@@ -84,7 +84,6 @@ async def effect(
     occurrence, known = await run.recall(declared.name)
     if known is None:
         given = orjson.loads(journal.as_json([arguments, keywords]))
-        key = key_of(saga, declared.name, given)
         known = Entry(
             declared.name,
             occurrence,
@@ -92,13 +91,10 @@ async def effect(
             rfc3339(process.clock.now_s()),
             phase=VOID,
             digest=digest_of(arguments, keywords),
-            key=key,
+            key=key_of(saga, declared.name, given),
             saga=saga,
             arguments=given,
         )
-        process.reach("before intent")
-        await run.remember(replace(known, phase=BEGUN))
-        process.reach("after intent")
     if known.phase != DONE:
         known = await _do(run, process, declared, arguments, keywords, known)
         await run.remember(known)
@@ -124,15 +120,21 @@ async def _do(
     called = keywords | ({"key": known.key} if declared.takes_key else {})
     unknown = known.phase != VOID
 
-    def outcome(result: bytes | None = None, error: tuple[str, str] | None = None) -> Entry:
-        at, took_s, waited = rfc3339(process.clock.now_s()), loop.time() - began_s, known.phase == PARKED
-        return replace(known, at=at, phase=DONE, took_s=took_s, result=result, error=error, waited=waited)
+    def outcome(result: bytes | None = None, failure: Exception | None = None) -> Entry:
+        at, took_s = rfc3339(process.clock.now_s()), loop.time() - began_s
+        error = (type(failure).__name__, str(failure)) if failure else None
+        return replace(known, at=at, phase=DONE, took_s=took_s, result=result, error=error)
 
     while True:
         if unknown:
-            happened, result = await _find_out(run, declared, arguments, called, known)
+            happened, result, known = await _find_out(run, declared, arguments, called, known)
             if happened:
                 return outcome(result)
+        if known.phase != BEGUN:
+            process.reach("before intent")
+            known = replace(known, phase=BEGUN)
+            await run.remember(known)
+            process.reach("after intent")
         attempts += 1
         try:
             result = await call(declared.function, arguments, called)
@@ -144,12 +146,12 @@ async def _do(
                     await run.remember(replace(known, phase=VOID))
                 raise
             wait_s = policy.wait_s(attempts, failure, process.rng)
-            if wait_s is None and (isinstance(failure, policy.never) or not unknown):
-                return outcome(error=(type(failure).__name__, str(failure)))
+            if wait_s is None and unknown and not isinstance(failure, policy.never):
+                # The last attempt may have happened. Only once that is known to be false the failure is final.
+                happened, result, known = await _find_out(run, declared, arguments, called, known, last=True)
+                return outcome(result) if happened else outcome(failure=failure)
             if wait_s is None:
-                # The last attempt may have happened. Once that is known to be false, the failure is final.
-                happened, result = await _find_out(run, declared, arguments, called, known)
-                return outcome(result) if happened else outcome(error=(type(failure).__name__, str(failure)))
+                return outcome(failure=failure)
             await asyncio.sleep(wait_s)
         else:
             process.reach("after call")
@@ -157,21 +159,32 @@ async def _do(
 
 
 async def _find_out(
-    run: Run, declared: Effect[Any, Any], arguments: Sequence[Any], keywords: dict[str, Any], known: Entry
-) -> tuple[bool, bytes | None]:
-    """Whether a call that nobody saw the end of has happened, and its outcome as JSON.
+    run: Run,
+    declared: Effect[Any, Any],
+    arguments: Sequence[Any],
+    keywords: dict[str, Any],
+    known: Entry,
+    *,
+    last: bool = False,
+) -> tuple[bool, bytes | None, Entry]:
+    """Whether a call that nobody saw the end of has happened, its outcome as JSON, and what is known from now on.
 
-    False: it may be made, or made again with the same key. Suspends the run when only a person can tell.
+    Not happened: it may be made, or made again with the same key, unless it was the `last` attempt. Suspends the
+    run when only a person can tell.
     """
     if declared.verify_function is not None:
         found = await call(declared.verify_function, arguments, keywords)
-        return found != b"null", found
-    if declared.idempotent:
-        return False, None
-    for _, envelope in await run.memory.answers([EffectResolved.event_type]):
-        resolved = _read(envelope, EffectResolved)
-        if isinstance(resolved, EffectResolved) and resolved.effect == known.key:
-            return resolved.happened, journal.as_json(resolved.result)
+        return found != b"null", found, known
+    if known.phase == PARKED:
+        assert run.entries is not None, "what is parked was recalled"
+        heeded = max(entry.heeded for entry in run.entries.values() if entry.key == known.key)
+        for seq, envelope in await run.memory.answers([EffectResolved.event_type]):
+            resolved = _read(envelope, EffectResolved)
+            if isinstance(resolved, EffectResolved) and resolved.effect == known.key and seq > heeded:
+                known = replace(known, phase=VOID, heeded=seq, waited=True)
+                return resolved.happened, journal.as_json(resolved.result), known
+    elif declared.idempotent and not last:
+        return False, None, known
     replayed = known.phase == PARKED
     if not replayed:
         run.note(replace(known, phase=PARKED))

@@ -64,6 +64,10 @@ class Entry:
     saga: str = ""
     """Of an effect: the saga that it belongs to."""
 
+    heeded: int = 0
+    """Of an effect: the sequence of the last word of a person about it that was heeded. It says nothing of a later
+    call, nor of another one with the same key."""
+
     arguments: Any = None
     """Of an effect: what it was called with, as JSON: what its undo is called with."""
 

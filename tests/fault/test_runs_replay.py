@@ -10,9 +10,12 @@ from pydantic import BaseModel
 
 from hocket import Agent, Context, Retry, WaitExpired
 from hocket.clock import LoopClock
+from hocket.effect import NotDone
 from hocket.engine.runs import LONGEST_LOOK_S
 from hocket.log.memory import MemoryServer
+from hocket.run import Entry
 from hocket.testing import Bed, run_virtual
+from hocket_schemas.approvals import EffectResolved
 from hocket_schemas.event import Catalog, Event
 
 EVENTS = Catalog()
@@ -140,3 +143,91 @@ def test_an_answer_that_was_taken_is_remembered_longer_than_the_log_keeps_the_ev
         await case.later(DAY_S + 1)
 
     assert Case(slow).play(nudge) == ["end"]
+
+
+def test_a_person_s_word_on_one_call_says_nothing_of_the_next() -> None:
+    agent, calls = Agent("runner", state=Lines), []
+
+    @agent.effect()
+    async def buy(*, key: str) -> str:
+        calls.append(key)
+        raise ConnectionError("the line went dead")
+
+    async def resolve(case: Case) -> None:
+        (parked,) = case.bed.runs(case.agent)
+        assert parked.parked
+        await case.bed.bus.command(EffectResolved(effect=calls[0], happened=False, by="ada"), to="runner", key="k")
+        await case.bed.settled()
+
+    case = Case(lambda ctx: ctx.step(buy), agent)
+
+    async def script(case: Case) -> None:
+        await resolve(case)
+        assert len(calls) == 2, "called again, since it had not happened"
+        await resolve(case)
+        assert len(calls) == 3
+
+    case.play(script)
+
+    assert case.dead == []
+
+
+def test_a_person_s_word_on_one_call_says_nothing_of_another_with_the_same_key() -> None:
+    agent, calls = Agent("runner", state=Lines), []
+
+    @agent.effect()
+    async def buy(*, key: str) -> str:
+        calls.append(key)
+        raise ConnectionError("the line went dead")
+
+    async def twice(ctx: Context[Lines]) -> str:
+        return f"{await ctx.step(buy)} and {await ctx.step(buy)}"
+
+    async def resolve(case: Case) -> None:
+        for n in (1, 2):
+            (parked,) = case.bed.runs(case.agent)
+            assert parked.parked
+            resolved = EffectResolved(effect=calls[0], happened=True, result=f"ticket {n}", by="ada")
+            await case.bed.bus.command(resolved, to="runner", key="k")
+            await case.bed.settled()
+
+    assert Case(twice, agent).play(resolve) == ["ticket 1 and ticket 2"]
+
+
+def test_a_call_after_one_that_came_to_nothing_has_an_intent_of_its_own() -> None:
+    agent, calls, phases = Agent("runner", state=Lines), [], []
+
+    @agent.effect()
+    async def buy(*, key: str) -> str:
+        calls.append(key)
+        entries = case.server.since(1, [f"{case.bed.names.root}.jrn.runner.>"], 10)
+        phases.append(Entry.from_json(entries[-1].data).phase)
+        if len(calls) < 3:
+            raise NotDone("the counter is closed")
+        return "ticket"
+
+    case = Case(lambda ctx: ctx.step(buy), agent)
+
+    assert case.play() == ["ticket"]
+    assert phases == ["begun"] * 3
+
+
+def test_an_idempotent_receiver_that_never_answers_is_no_proof_that_nothing_happened() -> None:
+    agent, calls = Agent("runner", state=Lines), []
+
+    @agent.effect(idempotent=True, retry=Retry(attempts_max=2, first_s=0.1))
+    async def buy(*, key: str) -> str:
+        calls.append(key)
+        raise ConnectionError("the line went dead")
+
+    async def resolve(case: Case) -> None:
+        (parked,) = case.bed.runs(case.agent)
+        assert parked.parked
+        await case.bed.bus.command(EffectResolved(effect="another", happened=True, by="ada"), to="runner", key="k")
+        await case.bed.settled()
+        resolved = EffectResolved(effect=calls[0], happened=True, result="ticket", by="ada")
+        await case.bed.bus.command(resolved, to="runner", key="k")
+        await case.bed.settled()
+
+    assert Case(lambda ctx: ctx.step(buy), agent).play(resolve) == ["ticket"]
+    assert len(calls) == 2
