@@ -5,13 +5,14 @@ import fcntl
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from hocket.beside import beside
 from hocket.client import Bus, connect
 from hocket.host import manifest
+from hocket.host.nursery import AVAILABLE, Nursery
 from hocket.host.place import DATA, Running, forget_running
 from hocket.host.restarts import Restarts
 from hocket.host.supervisor import Change, Fleet
@@ -68,10 +69,14 @@ async def set_up(
         for listener in listeners:
             listener(change)
 
-    async with EmbeddedServer(home) as server, beside(server.supervise()):
+    async with AsyncExitStack() as stack:
+        # First of all, since it is busy with its imports for longer than all else takes.
+        nursery = await stack.enter_async_context(Nursery()) if AVAILABLE else None
+        server = await stack.enter_async_context(EmbeddedServer(home))
+        await stack.enter_async_context(beside(server.supervise()))
         output = home / OUTPUT_NAME
         output.unlink(missing_ok=True)
-        fleet = Fleet(folders, url=server.url, restarts=restarts, output=output, tell=tell)
+        fleet = Fleet(folders, url=server.url, restarts=restarts, output=output, nursery=nursery, tell=tell)
         async with fleet, connect(server.url, publisher="demo") as bus:
             await fleet.ready(READY_S)
             run_file = home / RUN_NAME

@@ -18,6 +18,7 @@ from hocket.engine.owner import OWNER
 from hocket.errors import BadManifest, NotReady
 from hocket.host import health, manifest
 from hocket.host.health import Card
+from hocket.host.nursery import Nursery, Nursling
 from hocket.host.place import TOGETHER, Place
 from hocket.host.restarts import Restarts
 from hocket.ids import fresh
@@ -98,7 +99,7 @@ class _Kept:
     files: object = None
     """What its files looked like when it was started."""
 
-    process: Process | None = None
+    process: Process | Nursling | None = None
     began: bool = False
     dying: bool = False
     """Whether we have killed its process, which may not know it yet."""
@@ -133,7 +134,8 @@ class Fleet:
     is stopped, and one that was given up is tried again when its files change. Or it is a list of folders,
     then nothing is looked at. With `together` one process hosts them all.
 
-    What the processes print goes to `output`, or where our own goes. `tell` is called with each change.
+    What the processes print goes to `output`, or where our own goes. A `nursery` starts them faster. `tell` is
+    called with each change.
     """
 
     def __init__(
@@ -148,6 +150,7 @@ class Fleet:
         together: bool = False,
         environment: Mapping[str, str] | None = None,
         output: Path | None = None,
+        nursery: Nursery | None = None,
         tell: Callable[[Change], None] = lambda change: None,
     ) -> None:
         self.place = Place(url, domain, shards, replicas)
@@ -163,6 +166,7 @@ class Fleet:
         self._together = together
         self._environment = environment or {}
         self._output = output
+        self._nursery = nursery
         self._listener = tell
         self._kept: dict[str, _Kept] = {}
         self._logs: Sequence[Log] = ()
@@ -358,15 +362,19 @@ class Fleet:
             async with asyncio.timeout(wait_s):
                 await kept.woken.wait()
 
-    async def _spawn(self, kept: _Kept) -> Process:
+    async def _spawn(self, kept: _Kept) -> Process | Nursling:
         """Start a service's process. It dies with us: its standard input is a pipe that only we hold open."""
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", **self.place.to_environment(), **self._environment}
-        command = [sys.executable, "-P", "-m", "hocket.host.child", "--leashed", "--instance", kept.instance]
+        arguments = ["--leashed", "--instance", kept.instance, *map(str, kept.folders)]
         output = self._output.open("ab") if self._output else None
         try:
+            if self._nursery is not None and self._nursery.open:
+                descriptor = output.fileno() if output else sys.stderr.fileno()
+                return await self._nursery.start(
+                    kept.name, arguments, environment, stdin=self._leashes, output=descriptor
+                )
             return await asyncio.create_subprocess_exec(
-                *command,
-                *map(str, kept.folders),
+                *(sys.executable, "-P", "-m", "hocket.host.child", *arguments),
                 env=environment,
                 stdin=self._leashes,
                 stdout=output,
