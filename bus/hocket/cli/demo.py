@@ -158,7 +158,9 @@ async def _course(wish: _Wish, ready: "Stage", tell: "Teller") -> int:
         strikes = chaos.plan(played.account, ready.services, random.Random(wish.seed))
         tell.say("hocket", f"the same again, and {len(strikes)} times somebody is killed (seed {wish.seed})")
         with tell.showing(agents):
-            trial = await attack(ready, wish.request, played, strikes, tell=tell.see, work_s=wish.work_s)
+            trial = await attack(
+                ready, wish.request, played, strikes, tell=tell.see, struck=tell.strike, work_s=wish.work_s
+            )
         played = trial.stormy
     if wish.as_json:
         print_json(outcome.as_json(played, trial))

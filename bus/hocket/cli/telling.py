@@ -5,11 +5,14 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from hocket.demo.progress import Progress, Step
 from hocket.observe.fact import Fact
 from hocket_schemas.briefs import BriefReviewed
+
+if TYPE_CHECKING:  # it brings the NATS client, which the other commands need not wait for
+    from hocket.demo.chaos import Blow
 
 UNREAD_SHOWN_MAX = 5
 """Of the documents that could not be read, so many are named before a decision."""
@@ -37,6 +40,10 @@ class Teller:
         """An event has appeared in the log."""
         for step in steps:
             self.say(step.agent, step.text)
+
+    def strike(self, blow: "Blow") -> None:
+        """Somebody was killed on purpose."""
+        self.say(blow.strike.target, f"KILLED, {blow.strike.moment} is there")
 
     @contextmanager
     def showing(self, agents: Sequence[str]) -> Iterator[None]:

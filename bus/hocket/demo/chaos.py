@@ -4,7 +4,7 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -105,6 +105,9 @@ class Storm:
 
     stage: Stage
     strikes: tuple[Strike, ...]
+    struck: Callable[[Blow], None] = lambda blow: None
+    """Called with each blow."""
+
     blows: list[Blow] = field(default_factory=list)
     """Those that were carried out, in their order."""
 
@@ -146,6 +149,7 @@ class Storm:
                 self._dead |= set(victims.values())
                 self._due.remove(strike)
                 self.blows.append(Blow(strike, tuple(victims), at_ns))
+                self.struck(self.blows[-1])
 
     def _victims(self, target: str) -> dict[str, int]:
         """The processes of a target that are at work; empty as long as not all of them are."""
@@ -162,9 +166,11 @@ class Storm:
 
 
 @contextmanager
-def raging(stage: Stage, strikes: Sequence[Strike]) -> Iterator[Storm]:
-    """A storm for as long as the block lasts."""
-    storm = Storm(stage, tuple(strikes))
+def raging(
+    stage: Stage, strikes: Sequence[Strike], struck: Callable[[Blow], None] = lambda blow: None
+) -> Iterator[Storm]:
+    """A storm for as long as the block lasts; `struck` is called with each blow."""
+    storm = Storm(stage, tuple(strikes), struck)
     stage.listeners.append(storm.hear)
     try:
         yield storm

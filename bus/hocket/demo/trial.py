@@ -1,6 +1,6 @@
 """A brief that is written again under attack, and what that shows beside the calm run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -41,6 +41,7 @@ async def attack(
     strikes: Sequence[Strike],
     *,
     tell: Tell = lambda fact, progress, steps: None,
+    struck: Callable[[Blow], None] = lambda blow: None,
     work_s: float = WORK_S,
 ) -> Trial:
     """Ask for the same brief again while the strikes fall; what was decided on the calm one is decided again.
@@ -51,7 +52,7 @@ async def attack(
     async def decide(reviewed: BriefReviewed) -> Decision:
         return Decision(isinstance(calm.ending, Published), "the calm run's decision")
 
-    with chaos.raging(stage, strikes) as storm:
+    with chaos.raging(stage, strikes, struck) as storm:
 
         def see(fact: Fact, progress: Progress, steps: Sequence[Step]) -> None:
             storm.see(fact)  # first: what is told next to a person takes time
