@@ -190,6 +190,10 @@ class Run:
         assert self.entries is not None, "a run recalls before it remembers"
         number = self._recorded
         self._recorded += 1
+        if entry.phase == DONE:
+            # Before it is stored: an attempt that is cut off here leaves the entry on its way, and the next attempt
+            # comes after it in the log. An intent that nobody has acted upon may be made again.
+            self.entries[entry.name, entry.occurrence] = entry
         await self.memory.record(number, entry)
         self.entries[entry.name, entry.occurrence] = entry
 

@@ -1,7 +1,7 @@
 """A run executed again: whatever its code decides this time, nothing it did is lost, doubled or left running."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -231,3 +231,30 @@ def test_an_idempotent_receiver_that_never_answers_is_no_proof_that_nothing_happ
 
     assert Case(lambda ctx: ctx.step(buy), agent).play(resolve) == ["ticket"]
     assert len(calls) == 2
+
+
+def test_an_attempt_that_times_out_while_its_outcome_is_written_knows_it_afterwards() -> None:
+    agent, calls = Agent("runner", state=Lines), []
+    slow: list[float] = []
+
+    @agent.effect()
+    async def buy(*, key: str) -> str:
+        calls.append(key)
+        slow.append(1)
+        return "ticket"
+
+    case = Case(lambda ctx: ctx.step(buy), agent, timeout_s=0.5)
+    append = case.bed.server.connect().__class__.append
+
+    async def dawdle(log: Any, writes: Sequence[Any], **options: Any) -> Any:
+        if slow:
+            slow.clear()
+            await asyncio.sleep(1)
+        return await append(log, writes, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hocket.log.memory.MemoryLog.append", dawdle)
+        said = case.play()
+
+    assert said == ["ticket"]
+    assert len(calls) == 1

@@ -238,7 +238,8 @@ class Worker:
         stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         transition = Transition(self.tenure, None, single=True)
         transition.records.append(self._journalled(work, i, entry))
-        transition.settled = stored.set_result
+        # Whoever asked may be gone by then: an attempt has its timeout.
+        transition.settled = lambda known: None if stored.done() else stored.set_result(known)
         self._committer.put(transition)
         await stored
 
