@@ -328,3 +328,32 @@ async def test_an_event_that_is_not_there_is_not_found() -> None:
     async with Bed() as bed:
         with pytest.raises(NotFound):
             await bed.bus.find("nothing")
+
+
+def test_a_log_that_is_away_while_a_handler_reads_is_no_failure_of_the_handler() -> None:
+    agent, attempts = Agent("reader"), []
+
+    async def story() -> tuple[list[Taken], list[dict[str, Any]]]:
+        server = MemoryServer(clock=LoopClock())
+
+        @agent.on(Given, retry=Retry(attempts_max=1))
+        async def take(event: Given, ctx: Context) -> Taken:
+            attempts.append(ctx.attempt)
+            if len(attempts) < 4:
+                server.stop()
+            earlier = await ctx.history(Given)
+            return Taken(n=len(earlier))
+
+        async with Bed(agent, server=server) as bed:
+            await bed.publish(Given(n=0), key="k")
+            while len(attempts) < 4:
+                await asyncio.sleep(1.0)
+                server.start()
+            await bed.quiet()
+            return bed.events(Taken), bed.dead(agent)
+
+    taken, letters = run_virtual(story())
+
+    assert [event.n for event in taken] == [0]
+    assert letters == []
+    assert attempts == [1, 1, 1, 1]

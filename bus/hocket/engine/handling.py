@@ -3,10 +3,10 @@
 import asyncio
 import traceback
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 from pydantic_core import PydanticSerializationError
@@ -21,6 +21,7 @@ from hocket.errors import (
     ForeignShard,
     HandlerTimeout,
     HocketError,
+    LogError,
     LoopDetected,
     MalformedEvent,
     NotFound,
@@ -46,6 +47,8 @@ from hocket_schemas import gate
 from hocket_schemas.approvals import ApprovalDecided, ApprovalRefused
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.event import Event
+
+T = TypeVar("T")
 
 EMITTED_MAX = APPEND_MESSAGES_MAX - 10
 """Most events from one handling: they go in one append, with room for its records."""
@@ -122,11 +125,14 @@ Outcome = Done | Waits | Again | Dead
 class Handling:
     """The middle of an event's life, for one agent on one shard."""
 
-    def __init__(self, agent: Agent[Any], log: Log, shards: int, process: Process) -> None:
+    def __init__(
+        self, agent: Agent[Any], log: Log, shards: int, process: Process, interrupted: Callable[[LogError], None]
+    ) -> None:
         self._agent = agent
         self._log = log
         self._shards = shards
         self._process = process
+        self._interrupted = interrupted
         self._source = f"/{log.domain}/{agent.name}"
         self.names = Names(log.domain, log.shard)
 
@@ -248,8 +254,23 @@ class Handling:
 
     async def _history(self, received: Received, event: type[Event]) -> Sequence[Event]:
         """The key's older events of one type; what the gate refuses was dead-lettered and is left out."""
-        found: list[Event] = []
         pattern = self.names.events_of_key(received.key, event.event_type)
+        return await self.unless_interrupted(self._events_before(received, event, pattern))
+
+    async def unless_interrupted(self, reading: Awaitable[T]) -> T:
+        """Read on a handler's behalf. When the log does not answer, that is no failure of the handler's.
+
+        Its tenure ends then, and with it the handler, which the next tenure begins again.
+        """
+        try:
+            return await reading
+        except LogError as error:
+            self._interrupted(error)
+            cancelled: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+            return await cancelled
+
+    async def _events_before(self, received: Received, event: type[Event], pattern: str) -> Sequence[Event]:
+        found: list[Event] = []
         async with aclosing(self._log.scan([pattern])) as messages:
             async for message in messages:
                 if message.seq >= received.message.seq:

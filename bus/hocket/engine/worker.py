@@ -45,7 +45,7 @@ class Worker:
         self._log = log
         self._committer = committer
         self._process = process
-        self._handling = Handling(agent, log, shards, process)
+        self._handling = Handling(agent, log, shards, process, tenure.end)
         self._names = self._handling.names
         self._cells = Cells(agent.limits.actors_cached)
         self.live = LiveOutput(log, agent.name, tenure.token)
@@ -224,14 +224,14 @@ class Worker:
 
     async def answers_to(self, work: Work, types: Sequence[str]) -> Sequence[tuple[int, Envelope]]:
         """What came for a run since its own event."""
-        return await self._answers.since(work.key, types, work.seq)
+        return await self._handling.unless_interrupted(self._answers.since(work.key, types, work.seq))
 
     async def load_journal(self, work: Work) -> Sequence[tuple[int, Entry]]:
         """What the handling has done so far. Nobody can have begun a new event before us."""
         assert work.received is not None, "only an event that passed the gate has a journal"
         if work.head is None and not work.suspect:
             return []
-        return await self._answers.journal(work.key, work.received.cause)
+        return await self._handling.unless_interrupted(self._answers.journal(work.key, work.received.cause))
 
     async def record(self, work: Work, i: int, entry: Entry) -> None:
         """Put an entry into the handling's journal; returns when it is in the log."""
