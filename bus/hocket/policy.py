@@ -76,7 +76,7 @@ class Limits:
     """Longest chain of causes; the event after it is dead-lettered as a loop."""
 
     event_bytes_max: int = 1_000_000
-    """Largest encoded event, kept below the server's payload limit of 1 MiB."""
+    """Largest encoded event, or entry of a run's journal, kept below the server's payload limit of 1 MiB."""
 
     state_bytes_max: int = 1_000_000
     """Largest encoded actor state."""

@@ -233,6 +233,16 @@ def test_an_idempotent_receiver_that_never_answers_is_no_proof_that_nothing_happ
     assert len(calls) == 2
 
 
+def test_a_result_too_large_for_the_log_is_the_event_s_fault() -> None:
+    async def wordy(ctx: Context[Lines]) -> str:
+        return await ctx.step(lambda: "x" * 2_000_000)
+
+    case = Case(wordy)
+
+    assert case.play() == []
+    assert [letter["reason"] for letter in case.dead] == ["UsageError"]
+
+
 def test_an_attempt_that_times_out_while_its_outcome_is_written_knows_it_afterwards() -> None:
     agent, calls = Agent("runner", state=Lines), []
     slow: list[float] = []

@@ -15,7 +15,7 @@ from hocket.engine.handling import Again, Dead, Done, Handling, Received, Waits
 from hocket.engine.live import LiveOutput
 from hocket.engine.runs import Head, Parked, tombstone
 from hocket.engine.transition import Cell, Tenure, Transition
-from hocket.errors import MalformedEvent, NotFound, OutcomeUnknown
+from hocket.errors import MalformedEvent, NotFound, OutcomeUnknown, UsageError
 from hocket.log.base import Consumption, Log, Message, Seq, Write
 from hocket.process import Process
 from hocket.run import Entry, Run, Suspend
@@ -234,10 +234,16 @@ class Worker:
         return await self._handling.unless_interrupted(self._answers.journal(work.key, work.received.cause))
 
     async def record(self, work: Work, i: int, entry: Entry) -> None:
-        """Put an entry into the handling's journal; returns when it is in the log."""
+        """Put an entry into the handling's journal; returns when it is in the log.
+
+        Raises UsageError for one that the log cannot take.
+        """
+        written = self._journalled(work, i, entry)
+        if len(written.data) > self._agent.limits.event_bytes_max:
+            most = self._agent.limits.event_bytes_max
+            raise UsageError(f"{entry.name}: {len(written.data)} bytes to remember, the limit is {most}")
         stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        transition = Transition(self.tenure, None, single=True)
-        transition.records.append(self._journalled(work, i, entry))
+        transition = Transition(self.tenure, None, records=[written], single=True)
         # Whoever asked may be gone by then: an attempt has its timeout.
         transition.settled = lambda known: None if stored.done() else stored.set_result(known)
         self._committer.put(transition)
