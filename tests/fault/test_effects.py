@@ -106,7 +106,7 @@ def test_an_effect_happens_once_or_waits_for_a_person(point: str, way: str) -> N
             parked = bed.runs(agent)
             if parked:
                 resolved = EffectResolved(
-                    effect=outside.calls[0] if outside.calls else parked[0].parked.split()[-1],  # type: ignore[union-attr]
+                    effect=outside.calls[0] if outside.calls else str(parked[0].parked).split()[-1],
                     happened=bool(outside.tickets),
                     result=next(iter(outside.tickets.values()), None),
                     by="ada",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hocket import Agent
-from hocket.client import Bus, open_bus
+from hocket.client import Bus, Start, open_bus
 from hocket.clock import LoopClock
 from hocket.errors import NotFound, StorageFull, Unavailable
 from hocket.log.memory import Faults, MemoryServer
@@ -102,8 +102,9 @@ def test_a_subscriber_gets_everything_from_where_it_began_without_a_gap() -> Non
             first = await bed.bus.publish(Said(n=0), key="k")
             await bed.bus.publish(Said(n=1), key="k")
             got: list[list[int]] = []
-            for start in ("start", "live", int(first.seq) + 1):
-                async with bed.bus.subscribe(Said, key="k", start=start) as deliveries:  # type: ignore[arg-type]
+            starts: list[Start] = ["start", "live", int(first.seq) + 1]
+            for start in starts:
+                async with bed.bus.subscribe(Said, key="k", start=start) as deliveries:
                     await bed.bus.publish(Said(n=9), key="k")
                     await bed.bus.publish(Said(n=9), key="other")
                     heard: list[int] = []

@@ -1,10 +1,11 @@
 """The cursor against a plain set of finished events."""
 
 import pytest
-from hocket.engine.cursor import Cursor, Mark
-from hocket.errors import MalformedEvent
 from hypothesis import given
 from hypothesis import strategies as st
+
+from hocket.engine.cursor import Cursor, Mark
+from hocket.errors import MalformedEvent
 
 
 def test_a_fresh_cursor_has_finished_nothing() -> None:

@@ -99,4 +99,4 @@ def test_a_log_line_is_a_name_with_fields(caplog: pytest.LogCaptureFixture) -> N
 
     (record,) = caplog.records
     assert record.getMessage() == "owns"
-    assert record.fields == {"agent": "writer", "token": 7}  # type: ignore[attr-defined]
+    assert vars(record)["fields"] == {"agent": "writer", "token": 7}

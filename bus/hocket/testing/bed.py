@@ -10,6 +10,7 @@ import orjson
 
 from hocket.agent import Agent
 from hocket.client import Bus, Receipt, open_bus
+from hocket.clock import LoopClock
 from hocket.crashpoints import Reach, pass_by
 from hocket.engine.cursor import Mark
 from hocket.engine.runs import Head
@@ -37,7 +38,7 @@ class Bed:
 
     def __init__(self, *agents: Agent[Any], server: MemoryServer | None = None) -> None:
         self.agents = agents
-        self.server = server or MemoryServer()
+        self.server = server or MemoryServer(clock=LoopClock())
         self.names = Names(self.server.domain, self.server.shard)
         self.bus: Bus
         self._stack = AsyncExitStack()
