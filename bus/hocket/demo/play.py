@@ -8,10 +8,11 @@ from hashlib import sha256
 from pathlib import Path
 
 from hocket.client import Bus
+from hocket.clock import SystemClock, rfc3339
 from hocket.demo.account import QUIET_S, Account, settled
 from hocket.demo.brief import Problem, verify
 from hocket.demo.progress import Progress, Step
-from hocket.demo.stage import Stage
+from hocket.demo.stage import PUBLISHER, Stage
 from hocket.ids import fresh
 from hocket.observe.fact import Fact
 from hocket.observe.history import entry_of
@@ -25,6 +26,7 @@ from hocket_schemas.briefs import (
     BriefRequested,
     BriefReviewed,
 )
+from hocket_schemas.envelope import Envelope
 
 WORK_S = 120.0
 """How long the crew may take until the review, and again from the decision to the end."""
@@ -116,7 +118,7 @@ async def play(
                     case BriefReviewed.event_type:
                         asked_s = clock.time()
                         deadline.reschedule(None)
-                        await _decide(stage.bus, saga, BriefReviewed.model_validate(entry.data), decide)
+                        await _decide(stage.bus, entry, decide)
                         deadline.reschedule(clock.time() + work_s)
                         began_s += clock.time() - asked_s
                     case BriefPublished.event_type:
@@ -136,11 +138,23 @@ async def play(
     return Played(saga, ending, await settled(stage, saga, receipt.seq, quiet_s=quiet_s), took_s)
 
 
-async def _decide(bus: Bus, saga: str, reviewed: BriefReviewed, decide: Decide) -> None:
-    decision = await decide(reviewed)
+async def _decide(bus: Bus, reviewed: Fact, decide: Decide) -> None:
+    event = BriefReviewed.model_validate(reviewed.data)
+    decision = await decide(event)
     kind = BriefApproved if decision.approved else BriefRejected
+    # It names the review as its cause, as an agent's answer would, so that the chain of causes goes on behind it.
     # With an id of its own it is published once, however long the log is away meanwhile.
-    await bus.publish(kind(version=reviewed.version, by=decision.by), saga=saga, event_id=f"{saga}-decision")
+    envelope = Envelope(
+        id=f"{reviewed.saga}-decision",
+        source=f"/{bus.domain}/{PUBLISHER}",
+        type=kind.event_type,
+        data=kind(version=event.version, by=decision.by).model_dump(mode="json"),
+        time=rfc3339(SystemClock().now_s()),
+        partitionkey=reviewed.key,
+        correlationid=reviewed.saga,
+        causationid=reviewed.id,
+    )
+    await bus.publish_envelope(envelope)
 
 
 def _published(fact: Fact, folder: Path) -> Published:

@@ -13,7 +13,7 @@ from hocket.beside import beside
 from hocket.client import Bus, connect
 from hocket.host import manifest
 from hocket.host.nursery import AVAILABLE, Nursery
-from hocket.host.place import DATA, Running, forget_running
+from hocket.host.place import DATA, RUN_FILE, Running, forget_running
 from hocket.host.restarts import Restarts
 from hocket.host.supervisor import Change, Fleet
 from hocket.log.server import EmbeddedServer
@@ -27,8 +27,10 @@ LOG_BYTES_MAX = 128_000_000
 READY_S = 60.0
 """How long the crew may take to come to work; it takes about two seconds."""
 
+PUBLISHER = "demo"
+"""Whose events the request and the decision are."""
+
 OUTPUT_NAME = "services.log"
-RUN_NAME = "run.json"
 
 _STORE = "jetstream"
 _OURS = "begun-by-a-demo"
@@ -77,13 +79,10 @@ async def set_up(
         output = home / OUTPUT_NAME
         output.unlink(missing_ok=True)
         fleet = Fleet(folders, url=server.url, restarts=restarts, output=output, nursery=nursery, tell=tell)
-        async with fleet, connect(server.url, publisher="demo") as bus:
+        async with fleet, connect(server.url, publisher=PUBLISHER) as bus:
             await fleet.ready(READY_S)
-            run_file = home / RUN_NAME
-            directory = str(folders[0].parent) if folders else ""
-            Running(
-                os.getpid(), server.url, bus.domain, directory, ready=True, server=server.pid, services=fleet.pids
-            ).write(run_file)
+            run_file = home / RUN_FILE.name
+            _running(home, folders, server, fleet).write(run_file)
             try:
                 yield Stage(server, fleet, bus, _consumes(fleet), _services(folders), listeners)
             finally:
@@ -110,6 +109,20 @@ def make_room(home: Path) -> int:
             return 0
         shutil.rmtree(store)
     return size
+
+
+def _running(home: Path, folders: Sequence[Path], server: EmbeddedServer, fleet: Fleet) -> Running:
+    """What other commands have to know."""
+    return Running(
+        pid=os.getpid(),
+        nats=server.url,
+        domain=fleet.place.domain,
+        services_dir=str(folders[0].parent),
+        ready=True,
+        server=server.pid,
+        data=str(home.resolve()),
+        services=fleet.pids,
+    )
 
 
 def _consumes(fleet: Fleet) -> dict[str, frozenset[str]]:
