@@ -1,6 +1,6 @@
 """What a handler sees of the world besides its event."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, ParamSpec
@@ -13,7 +13,7 @@ from hocket import durable
 from hocket.approval import APPROVE, DENY, Decision, digest_of
 from hocket.clock import utc
 from hocket.effect import Effect
-from hocket.errors import UndeclaredEvent
+from hocket.errors import UndeclaredEvent, UsageError
 from hocket.ids import derived
 from hocket.policy import Retry
 from hocket.process import Process
@@ -26,6 +26,7 @@ S = TypeVar("S", bound=BaseModel | None, default=None)
 E = TypeVar("E", bound=Event)
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 History = Callable[[type[Event]], Awaitable[Sequence[Any]]]
 """Reads the key's earlier events of a type, in log order."""
@@ -81,6 +82,9 @@ class Context(Generic[S]):
     emitted_before: int = 0
     """How many events the run had emitted when that wait began."""
 
+    over: bool = False
+    """Whether the execution that it was made for has ended: nothing durable can be done any more."""
+
     _names: int = 0
 
     def emit(self, event: Event, *, key: str | None = None, saga: str | None = None) -> None:
@@ -105,13 +109,12 @@ class Context(Generic[S]):
 
         An effect (`@agent.effect`) is done once: its intent is in the log before the call, its outcome after it.
         """
-        result: R
         if isinstance(function, Effect):
-            result = await durable.effect(self.run, self.process, function, arguments, keywords, saga=self.saga)
+            call = durable.effect(self.run, self.process, function, arguments, keywords, saga=self.saga)
         else:
-            result = await durable.step(
-                self.run, self.process, function, arguments, keywords, name=function.__qualname__, retry=None
-            )
+            name = function.__qualname__
+            call = durable.step(self.run, self.process, function, arguments, keywords, name=name, retry=None)
+        result: R = await self._durably(call)
         return result
 
     async def step_with(
@@ -128,9 +131,8 @@ class Context(Generic[S]):
         whenever the handler runs again.
         """
         name = step_name or function.__qualname__
-        result: R = await durable.step(
-            self.run, self.process, function, arguments, keywords, name=name, retry=step_retry
-        )
+        call = durable.step(self.run, self.process, function, arguments, keywords, name=name, retry=step_retry)
+        result: R = await self._durably(call)
         return result
 
     async def sleep(self, delay: timedelta | float) -> None:
@@ -139,7 +141,7 @@ class Context(Generic[S]):
         Seconds or a timedelta. Never ends early. The actor takes its next events meanwhile; what was changed
         and emitted before is committed with the sleep, and `state` is read afresh after it.
         """
-        await durable.sleep(self.run, self.process, _seconds(delay))
+        await self._durably(durable.sleep(self.run, self.process, _seconds(delay)))
 
     async def wait(
         self,
@@ -153,9 +155,8 @@ class Context(Generic[S]):
         wait of a run takes another event. The types have to stand in `on(…, waits=[…])`. Raises WaitExpired
         when none came in time; a later one changes nothing any more.
         """
-        event = await durable.wait(
-            self.run, self.process, types, where=where, delay_s=None if timeout is None else _seconds(timeout)
-        )
+        delay_s = None if timeout is None else _seconds(timeout)
+        event = await self._durably(durable.wait(self.run, self.process, types, where=where, delay_s=delay_s))
         result: E = event  # type: ignore[assignment]  # read as one of the types asked for
         return result
 
@@ -187,7 +188,7 @@ class Context(Generic[S]):
             quorum=quorum,
         )
         delay_s = None if timeout is None else _seconds(timeout)
-        return await durable.approve(self.run, self.process, request, delay_s, self._ask)
+        return await self._durably(durable.approve(self.run, self.process, request, delay_s, self._ask))
 
     async def stream(self, text: str) -> None:
         """Say something to whoever listens now, such as a model's tokens as they come.
@@ -213,6 +214,12 @@ class Context(Generic[S]):
         """An id that is the same when this handling is repeated: the n-th call gives the n-th id."""
         self._names += 1
         return derived(self.cause, str(self._names))
+
+    def _durably(self, call: Coroutine[Any, Any, T]) -> Awaitable[T]:
+        if self.over:
+            call.close()
+            raise UsageError("the handler has ended, and a task that it left behind goes on; wait for it")
+        return self.run.durably(call)
 
     def _ask(self, event: Event) -> None:
         self.emitted.append(Emission(event))

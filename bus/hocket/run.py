@@ -3,11 +3,12 @@
 import asyncio
 import inspect
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
@@ -15,6 +16,8 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from hocket.errors import StepFailed, UsageError
 from hocket_schemas.envelope import Envelope
+
+T = TypeVar("T")
 
 STEP = "step"
 SLEEP = "sleep"
@@ -118,6 +121,10 @@ class Suspend(BaseException):
         """Why a person has to look at it."""
 
 
+_AROUND: ContextVar[tuple[object, ...]] = ContextVar("_AROUND", default=())
+"""The durable calls that the running code is part of."""
+
+
 class Memory(Protocol):
     """Where a run's journal is kept."""
 
@@ -161,6 +168,11 @@ class Run:
     passed: Callable[[Entry], None] = field(default=lambda entry: None)
     """Told each wait that the execution comes past: what was done before it is committed."""
 
+    _calls: dict[object, "asyncio.Task[Any] | None"] = field(default_factory=dict)
+    """What the execution does durably just now, and the task that it does it in."""
+
+    _resting: set["asyncio.Task[Any] | None"] = field(default_factory=set)
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)
     _counts: dict[str, int] = field(default_factory=dict)
     _recorded: int = 0
     _loading: asyncio.Lock | None = None
@@ -171,6 +183,47 @@ class Run:
         self._counts = {}
         self.taken = set()
         self.passed = passed
+
+    async def durably(self, call: Awaitable[T]) -> T:
+        """Do something durable as part of this execution. A wait lets all that is done beside it come to its end.
+
+        What is done around it, such as a step that waits in the middle, cannot end before it and is not waited for.
+        """
+        around, mine, task = _AROUND.get(), object(), asyncio.current_task()
+        self._calls[mine] = task
+        token = _AROUND.set((*around, mine))
+        try:
+            return await call
+        except Suspend:
+            self._end(mine)
+            self._resting.add(task)
+            await asyncio.sleep(0)  # so that what was put beside it has begun
+            while any(one not in around for one in self._calls):
+                self._ended.clear()
+                await self._ended.wait()
+            raise
+        finally:
+            _AROUND.reset(token)
+            self._end(mine)
+            self._resting.discard(task)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether something durable is still being done."""
+        return bool(self._calls or self._resting)
+
+    async def settle(self) -> None:
+        """Leave nothing behind at the end of an execution: the next one would do beside it what it still does."""
+        own = asyncio.current_task()
+        left = {task for task in (*self._calls.values(), *self._resting) if task is not None and task is not own}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
+
+    def _end(self, call: object) -> None:
+        self._calls.pop(call, None)
+        self._ended.set()
 
     async def recall(self, name: str) -> tuple[int, Entry | None]:
         """The next occurrence of a name, and what the journal has of it."""

@@ -12,6 +12,7 @@ from hocket import Agent, Context, Retry, WaitExpired
 from hocket.clock import LoopClock
 from hocket.effect import NotDone
 from hocket.engine.runs import LONGEST_LOOK_S
+from hocket.errors import UsageError
 from hocket.log.memory import MemoryServer
 from hocket.run import Entry
 from hocket.testing import Bed, run_virtual
@@ -241,6 +242,93 @@ def test_a_result_too_large_for_the_log_is_the_event_s_fault() -> None:
 
     assert case.play() == []
     assert [letter["reason"] for letter in case.dead] == ["UsageError"]
+
+
+def test_a_failed_attempt_leaves_no_call_behind_that_the_next_could_meet() -> None:
+    agent, tickets = Agent("runner", state=Lines), []
+    failures = iter([ConnectionError("no line")])
+
+    @agent.effect()
+    async def buy(*, key: str) -> str:
+        await asyncio.sleep(5)
+        tickets.append(key)
+        return "ticket"
+
+    @buy.verify
+    async def find(*, key: str) -> str | None:
+        return "ticket" if key in tickets else None
+
+    async def look() -> None:
+        await asyncio.sleep(1)
+        for failure in failures:
+            raise failure
+
+    async def at_once(ctx: Context[Lines]) -> str:
+        ticket, _ = await asyncio.gather(ctx.step(buy), ctx.step(look))
+        return ticket
+
+    said = Case(at_once, agent).play()
+
+    assert said == ["ticket"]
+    assert len(tickets) == 1
+
+
+@pytest.mark.parametrize("group", [False, True], ids=["gather", "task group"])
+def test_waits_side_by_side_all_come_to_their_end(group: bool) -> None:
+    async def both(ctx: Context[Lines]) -> str:
+        if not group:
+            await asyncio.gather(ctx.sleep(60), ctx.wait(Nudged))
+            return "both"
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(ctx.sleep(60))
+            tasks.create_task(ctx.wait(Nudged))
+        return "both"
+
+    async def script(case: Case) -> None:
+        await case.publish(Nudged())
+        await an_hour(case)
+
+    assert Case(both).play(script) == ["both"]
+
+
+def test_a_wait_lets_what_is_done_beside_it_come_to_its_end() -> None:
+    calls = []
+
+    async def look() -> str:
+        calls.append(1)
+        await asyncio.sleep(5)
+        return "seen"
+
+    async def both(ctx: Context[Lines]) -> str:
+        async def nested() -> str:
+            _, seen = await asyncio.gather(ctx.sleep(60), ctx.step(look))
+            return seen
+
+        _, seen = await asyncio.gather(ctx.sleep(60), ctx.step_with(nested, step_name="nested"))
+        return seen
+
+    assert Case(both).play(an_hour) == ["seen"]
+    assert len(calls) == 1
+
+
+def test_a_task_that_a_handler_left_behind_does_nothing_durable() -> None:
+    left: list[asyncio.Task[Any]] = []
+    calls = []
+
+    async def hasty(ctx: Context[Lines]) -> str:
+        async def later() -> None:
+            await asyncio.sleep(5)
+            await ctx.step(lambda: calls.append(1))
+
+        left.append(asyncio.create_task(later()))
+        return "end"
+
+    async def meet(case: Case) -> None:
+        with pytest.raises(UsageError, match="left behind"):
+            await left[0]
+
+    assert Case(hasty).play(meet) == ["end"]
+    assert calls == []
 
 
 def test_an_attempt_that_times_out_while_its_outcome_is_written_knows_it_afterwards() -> None:

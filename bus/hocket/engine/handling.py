@@ -358,10 +358,28 @@ _NOBODY = Handler(ApprovalDecided, _nothing, False, frozenset(), frozenset(), Re
 
 async def _call(handler: Handler, event: Event, context: Context[Any]) -> Any:
     call = handler.function(event, context) if handler.takes_context else handler.function(event)
-    if handler.timeout_s is None:
-        return await call
-    async with asyncio.timeout(handler.timeout_s):
-        return await call
+    try:
+        if handler.timeout_s is None:
+            return await call
+        async with asyncio.timeout(handler.timeout_s):
+            return await call
+    except BaseExceptionGroup as group:
+        waits, failures = group.split(Suspend)
+        if waits is None:
+            raise
+        if failures is not None:
+            raise failures from None
+        raise _first(waits) from None  # they are come to one after the other
+    finally:
+        context.over = True
+        if context.run.unsettled:
+            await context.run.settle()
+
+
+def _first(group: BaseExceptionGroup[Suspend]) -> Suspend:
+    """One of a group of groups."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _events_of(result: Any) -> Sequence[Event]:
