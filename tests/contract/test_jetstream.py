@@ -1,6 +1,7 @@
 """What only a real log can show: permissions, configurations, old servers, and connections that die oddly."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -23,6 +24,7 @@ from hocket.errors import (
 from hocket.log import jetstream
 from hocket.log.base import Expect, Write
 from hocket.log.jetstream import JetStreamLog, connect
+from hocket.log.jetstream_link import Link
 from hocket.log.pull import Deliveries
 from hocket.log.server import EmbeddedServer
 from hocket.log.topology import stream_settings
@@ -405,3 +407,15 @@ async def test_scans_leave_no_consumers_behind(log: JetStreamLog) -> None:
         return bool(info["state"]["consumer_count"] == 0)
 
     await until(gone)
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_a_connection_can_be_closed_at_any_moment_of_its_making(nats_url: str, there: bool) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # a port on which nobody listens
+        url = nats_url if there else f"nats://127.0.0.1:{silent.getsockname()[1]}"
+
+        for steps in range(40):
+            async with asyncio.timeout(5), Link(url, name="closed", inbox_prefix="_INBOX"):
+                for _ in range(steps):
+                    await asyncio.sleep(0)

@@ -21,6 +21,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from hocket.beside import pass_on_cancellation
 from hocket.errors import AppendTooLarge, OutcomeUnknown, PermissionDenied, Unavailable, UsageError
 from hocket.log.wire import HEADERS_BYTES_MAX, Frame
 
@@ -174,6 +175,7 @@ class Link:
         self._trouble = "no attempt yet"
         self._tasks = asyncio.TaskGroup()
         self._running: asyncio.Task[None] | None = None
+        self._closing = False
 
     async def __aenter__(self) -> Self:
         """Begin to connect. Whatever is asked waits for the connection."""
@@ -185,6 +187,7 @@ class Link:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Send what is left, and close."""
+        self._closing = True
         if self._running:
             self._running.cancel()
         # What the block raised is not the group's: it would come out wrapped.
@@ -280,15 +283,23 @@ class Link:
         """Try one server after the other until one takes us."""
         pause_s = PAUSE_FIRST_S
         while True:
+            #pass_on_cancellation()
             connection = _Connection()
             try:
                 await self._establish(connection)
+            except asyncio.CancelledError:
+                await _cut(connection.client)
+                raise
             except (nats.errors.Error, OSError, TimeoutError, Unavailable, OutcomeUnknown) as error:
                 if not isinstance(error, nats.errors.NoServersError):  # it would hide why there is none
                     self._trouble = str(error) or type(error).__name__
             else:
-                return connection
+                if not self._closing:
+                    return connection
             await _cut(connection.client)
+            if self._closing:
+                # nats-py connects by `wait_for`, which loses a cancellation that comes together with the result.
+                raise asyncio.CancelledError
             self._servers.append(self._servers.pop(0))
             await asyncio.sleep(pause_s * (1 + self._rng.random() / 2))
             pause_s = min(2 * pause_s, PAUSE_LONGEST_S)
