@@ -4,13 +4,18 @@ import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hocket.cli.output import print_json, print_table
 from hocket.cli.telling import many, printable
 from hocket.demo.brief import Problem, parse
+from hocket.demo.corpus import folder_in
 from hocket.host.place import DATA
+
+DEMO_DATA = DATA / "demo"
+"""Where other commands look for a demo's log."""
 
 if TYPE_CHECKING:  # they bring the NATS client, which the other commands need not wait for
     from hocket.demo.play import Played, Published
@@ -52,28 +57,31 @@ def print_ending(played: "Played", request: "BriefRequested", home: Path) -> Non
     from hocket.demo.play import Failed, Published, Stuck
 
     print()
-    event: str | None
+    looks: list[str] = []
     match played.ending:
         case Published() as published:
             _print_brief(published)
-            event = published.event_id
+            looks += [f"why {published.event_id}", _verify(published.path, Path(request.folder), home)]
         case Failed(event_id, reason):
             print(f"no brief: {printable(reason)}")
-            event = event_id
+            looks.append(f"why {event_id}")
         case Stuck(reason, letter):
             print(f"no brief: {printable(reason)}")
-            event = letter.id if letter else None
-    print()
-    if home == DATA / "demo":
-        if event is not None:
-            print(f"try: hocket why {shlex.quote(event)}")
-        print(f"     hocket history {played.saga}")
-    else:
+            if letter is not None:
+                looks.append(f"dead {letter.id}")
+    looks.append(f"history {played.saga}")
+    if home != DEMO_DATA:
         print(f"the log is in {home}, saga {played.saga}")
-    if isinstance(played.ending, Published):
-        folder = Path(request.folder)
-        documents = "" if folder.parent == home.resolve() else f" {shlex.quote(shown(folder))}"
-        print(f"     hocket demo{documents} --verify {shlex.quote(shown(played.ending.path))}")
+        return
+    print()
+    for before, look in zip(("try:", *repeat("    ", len(looks) - 1)), looks, strict=True):
+        print(f"{before} hocket {look}")
+
+
+def _verify(brief: Path, folder: Path, home: Path) -> str:
+    """The command that holds the brief against its documents again."""
+    documents = "" if folder == folder_in(home).resolve() else f" {shlex.quote(shown(folder))}"
+    return f"demo{documents} --verify {shlex.quote(shown(brief))}"
 
 
 def _print_brief(published: "Published") -> None:

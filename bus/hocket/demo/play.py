@@ -131,6 +131,8 @@ async def play(
         async with asyncio.timeout(work_s) as deadline:
             ending = await course(deadline)
     except TimeoutError:
+        if not deadline.expired():
+            raise  # it is the decision's own, or a listener's
         ending = Stuck(f"nothing has come for {work_s:g} s: {progress.missing()}")
     took_s = clock.time() - began_s
     # What is stuck does not become quiet by waiting.
