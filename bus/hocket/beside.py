@@ -6,6 +6,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 
+def pass_on_cancellation() -> None:
+    """Raise the cancellation that something on the way has swallowed.
+
+    Before Python 3.13 a task group raises its children's errors in place of it; nats-py loses it while it connects.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 @asynccontextmanager
 async def beside(*coroutines: Coroutine[Any, Any, Any]) -> AsyncIterator[list[asyncio.Task[Any]]]:
     """Run coroutines while the block runs; cancel those that are left when it ends.

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from hocket.agent import Agent
+from hocket.beside import pass_on_cancellation
 from hocket.clock import rfc3339
 from hocket.engine import owner
 from hocket.engine.commit import Committer
@@ -99,7 +100,7 @@ class Instance:
                 for cause in _leaves(group):
                     event = "fenced" if isinstance(cause, Fenced) else "recovers"
                     self._note(event, cause=str(cause), error=type(cause).__name__)
-            _pass_on_cancellation()
+            pass_on_cancellation()
             if self._draining.is_set():
                 return
             self.role, self._worker = owner.STANDBY, None
@@ -176,13 +177,6 @@ class Instance:
             instance=self._process.instance,
             **fields,
         )
-
-
-def _pass_on_cancellation() -> None:
-    """Raise the cancellation that a task group lost: before Python 3.13 a child's error takes its place."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:

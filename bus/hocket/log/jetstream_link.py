@@ -283,7 +283,7 @@ class Link:
         """Try one server after the other until one takes us."""
         pause_s = PAUSE_FIRST_S
         while True:
-            #pass_on_cancellation()
+            pass_on_cancellation()
             connection = _Connection()
             try:
                 await self._establish(connection)
