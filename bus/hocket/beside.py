@@ -9,7 +9,7 @@ from typing import Any
 def pass_on_cancellation() -> None:
     """Raise the cancellation that something on the way has swallowed.
 
-    Before Python 3.13 a task group raises its children's errors in place of it; nats-py loses it while it connects.
+    Before Python 3.13 a task group raises its children's errors in place of it.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():

@@ -21,7 +21,6 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from hocket.beside import pass_on_cancellation
 from hocket.errors import AppendTooLarge, OutcomeUnknown, PermissionDenied, Unavailable, UsageError
 from hocket.log.wire import HEADERS_BYTES_MAX, Frame
 
@@ -283,7 +282,6 @@ class Link:
         """Try one server after the other until one takes us."""
         pause_s = PAUSE_FIRST_S
         while True:
-            pass_on_cancellation()
             connection = _Connection()
             try:
                 await self._establish(connection)
