@@ -152,16 +152,19 @@ class Storm:
                 self.struck(self.blows[-1])
 
     def _victims(self, target: str) -> dict[str, int]:
-        """The processes of a target that are at work; empty as long as not all of them are."""
+        """The processes of a target that are at work; empty as long as not all of them are.
+
+        The server counts as at work when everybody is: who starts while it is away is heard of a second late.
+        """
+        pids = self.stage.fleet.pids
+        everybody = set(self.stage.services.values())
+        wanted = everybody if target in (EVERYONE, SERVER) else {target}
+        missing = {self.stage.services.get(line.partition(" ")[0]) for line in self.stage.fleet.missing()}
+        if not wanted <= set(pids) or not wanted.isdisjoint(missing):
+            return {}
+        found = {service: pids[service] for service in sorted(wanted)}
         if target == SERVER:
             found = {SERVER: self.stage.server.pid}
-        else:
-            pids = self.stage.fleet.pids
-            wanted = set(self.stage.services.values()) if target == EVERYONE else {target}
-            idle = {line.partition(" ")[0] for line in self.stage.fleet.missing()}
-            if not wanted <= set(pids) or any(self.stage.services[agent] in wanted for agent in idle):
-                return {}
-            found = {service: pids[service] for service in sorted(wanted)}
         return found if self._dead.isdisjoint(found.values()) else {}
 
 

@@ -72,9 +72,10 @@ def _same_bytes(calm: Played, stormy: Played) -> Invariant:
 
 
 def _all_struck(storm: Storm) -> Invariant:
-    spared = sorted({strike.target for strike in storm.strikes} - {blow.strike.target for blow in storm.blows})
-    detail = f"{len(storm.blows)} strikes" if not spared else f"not struck: {', '.join(spared)}"
-    return Invariant("everybody was killed whose turn it was", not spared, detail)
+    wanted = {strike.target for strike in storm.strikes}
+    # Who died with all the others was killed too, even if its own turn came too late.
+    spared = sorted(wanted - {blow.strike.target for blow in storm.blows}.union(*(b.killed for b in storm.blows)))
+    return Invariant("everybody was killed who was meant", not spared, ", ".join(spared or sorted(wanted)))
 
 
 def _effective(storm: Storm, hits: Collection[Blow]) -> Invariant:
