@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -34,6 +34,15 @@ _PATTERN = re.compile(r"[!-~]+")
 _HEADER_NAME = re.compile(r"(?!Nats-)[A-Za-z0-9_-]+")
 _HEADER_VALUE = re.compile(r"\S(?:[^\x00-\x1f\x7f]*\S)?|")
 _ONE_SECOND = timedelta(seconds=1)
+
+
+class Got(Protocol):
+    """A message as the server hands it out."""
+
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def headers(self) -> Mapping[str, str] | None: ...
 
 
 class Frame(NamedTuple):
@@ -187,6 +196,18 @@ def stored_message(body: Mapping[str, Any]) -> Message:
         data=b64decode(body.get("data", "")),
         time_ns=_nanoseconds(body["time"]),
         headers=own_headers(_parse_headers(b64decode(body.get("hdrs", "")))),
+    )
+
+
+def got_message(answer: "Got") -> Message:
+    """A message in an answer of `DIRECT.GET`."""
+    headers = answer.headers or NO_HEADERS
+    return Message(
+        subject=headers["Nats-Subject"],
+        seq=Seq(int(headers["Nats-Sequence"])),
+        data=answer.data,
+        time_ns=_nanoseconds(headers["Nats-Time-Stamp"]),
+        headers=own_headers(headers),
     )
 
 
