@@ -177,6 +177,8 @@ def test_a_decision_of_an_approver_counts_once_and_the_second_is_refused() -> No
         ({"digest": "0" * 32}, "it was about something else than what is asked now"),
         ({"option": "maybe"}, "'maybe' is none of the options: approve, deny"),
         ({"approval": "nothing.0"}, "nothing waits for a decision on 'nothing.0'"),
+        ({"approval": "garbage"}, "nothing waits for a decision on 'garbage'"),
+        ({"approval": "x" * 300 + ".0"}, f"nothing waits for a decision on {'x' * 300 + '.0'!r}"),
     ],
 )
 def test_a_decision_that_does_not_count_says_why_and_the_run_waits_on(changes: dict[str, str], reason: str) -> None:

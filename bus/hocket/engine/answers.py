@@ -9,7 +9,7 @@ from hocket.agent import Agent
 from hocket.approval import judge
 from hocket.engine.handling import Handling, read
 from hocket.engine.runs import Head, Parked
-from hocket.errors import MalformedEvent
+from hocket.errors import BadKey, MalformedEvent
 from hocket.log.base import Log, Message, Write
 from hocket.run import DONE, Entry
 from hocket.subjects import Names, address
@@ -89,8 +89,11 @@ class Answers:
             found = await self.since(key, [ApprovalDecided.event_type], head.seq)
             earlier = [_decided(envelope) for seq, envelope in found if seq <= message.seq]
             return judge(request, [d for d in earlier if d and d.approval == decided.approval])[1][-1]
-        cause = decided.approval.rpartition(".")[0]
-        for _, entry in await self.journal(key, cause) if cause else ():
+        try:
+            entries = await self.journal(key, decided.approval.rpartition(".")[0])
+        except BadKey:  # no run of ours is called so
+            entries = []
+        for _, entry in entries:
             if entry.key == decided.approval and entry.phase == DONE:
                 by = f" by {', '.join(entry.result['by'])}" if entry.result["by"] else ""
                 return f"it was decided before: {entry.result['option']}{by}"
