@@ -53,7 +53,7 @@ COURSE = [
     (fact("writer", "brief.drafted.v1", version=2, **SENTENCES), ["draft 2: 3 sentences"], "draft 2 is being reviewed"),
     (
         fact("reviewer", "brief.reviewed.v1", **SENTENCES),
-        ["3 sentences stand up to review"],
+        ["3 sentences stood up to review"],
         "nobody has decided on the brief",
     ),
     (fact("demo", "brief.approved.v1", by="ann"), ["approved by ann"], "the brief has not been published (publisher)"),
@@ -83,7 +83,7 @@ def test_the_table_says_what_each_agent_is_at() -> None:
         "planner": "2 questions",
         "researcher": "evidence for 2 of 2 questions",
         "writer": "draft 2: 3 sentences",
-        "reviewer": "1 objection, 3 sentences stand",
+        "reviewer": "1 objection, 3 sentences stood up",
         "publisher": "waits for approval",
         "coordinator": "follows it to its end",
     }

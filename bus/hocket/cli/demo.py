@@ -73,7 +73,9 @@ def demo(
     verify: Annotated[
         Path | None, typer.Option(metavar="BRIEF", help="Write nothing: hold a brief against the documents.")
     ] = None,
-    data: Annotated[Path, typer.Option(metavar="DIR", help="Where the demo keeps its log.")] = DATA / "demo",
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the demo keeps its log, which is begun anew beyond 128 MB.")
+    ] = DATA / "demo",
     services: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The crew's services, outside of a checkout.")
     ] = None,
@@ -94,8 +96,13 @@ def demo(
         raise typer.BadParameter(
             "nobody can be asked to approve the brief here: give --yes, or run it in a terminal", param_hint="--yes"
         )
+    try:
+        request = _request(documents, topic, out, data)
+        _make_room(data)
+    except OSError as error:
+        raise typer.BadParameter(f"{data} cannot be used: {error}", param_hint="--data") from None
     wish = _Wish(
-        request=_request(documents, topic, out, data),
+        request=request,
         home=data,
         services=services,
         ask=not yes,
@@ -113,11 +120,28 @@ def _request(documents: Path | None, topic: str, out: Path, home: Path) -> "Brie
     # Whoever names a Markdown file means that file.
     path = out if out.suffix == ".md" and not out.is_dir() else out / NAME
     return BriefRequested(
-        folder=str((documents or lay_out(home)).resolve()),
-        out=str(path.resolve()),
+        folder=_utf8((documents or lay_out(home)).resolve()),
+        out=_utf8(path.resolve()),
         topic=topic,
         title="" if documents or topic else REFERENCE_TITLE,
     )
+
+
+def _utf8(path: Path) -> str:
+    """A path as an event can hold it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter(f"{str(path)!r} is no name in UTF-8; rename it") from None
+    return str(path)
+
+
+def _make_room(home: Path) -> None:
+    from hocket.demo.stage import make_room
+
+    freed = make_room(home)
+    if freed:
+        say(f"the log of earlier demos had {freed / 1e6:.0f} MB: this one begins with an empty log")
 
 
 async def _demo(wish: _Wish) -> int:
@@ -128,13 +152,11 @@ async def _demo(wish: _Wish) -> int:
 
     tell = teller(as_json=wish.as_json)
     folders = cast.members(cast.find(wish.services))
-    freed = stage.make_room(wish.home)
-    if freed:
-        tell.say("hocket", f"begins with an empty log: the one of earlier demos had {freed / 1e6:.0f} MB")
+    tell.say("hocket", f"starts a server and {len(folders)} services, each in a process of its own")
     restarts = None if wish.seed is None else RESTARTS
     try:
         async with stage.set_up(wish.home, folders, restarts=restarts) as ready:
-            tell.say("hocket", f"{len(folders)} services at work, each in a process of its own, on {ready.server.url}")
+            tell.say("hocket", f"all of them are at work, on {ready.server.url}")
             return await _course(wish, ready, tell)
     except NotReady:
         output = wish.home / stage.OUTPUT_NAME

@@ -95,7 +95,7 @@ class Progress:
                 yield f"objects to {_many(len(data['objections']), 'sentence')}, wants another draft"
             case BriefReviewed.event_type:
                 self.reviewed = _sentences(data)
-                yield f"{_many(self.reviewed, 'sentence')} stand up to review"
+                yield f"{_many(self.reviewed, 'sentence')} stood up to review"
             case BriefApproved.event_type | BriefRejected.event_type:
                 verb = "approved" if event_type == BriefApproved.event_type else "rejected"
                 self.decision = f"{verb} by {data['by']}"
@@ -132,7 +132,7 @@ class Progress:
         objections = f"{_many(self.objections, 'objection')}" if self.objections else ""
         if self.reviewed is None:
             return objections
-        return ", ".join(text for text in (objections, f"{_many(self.reviewed, 'sentence')} stand") if text)
+        return ", ".join(text for text in (objections, f"{_many(self.reviewed, 'sentence')} stood up") if text)
 
     def missing(self) -> str:
         """What comes next and has not come, for whoever has waited in vain."""
