@@ -1,7 +1,8 @@
 """What the chain is measured against: the same hops as plain JetStream publishes, with one ack each.
 
-No order per key, no deduplication, no fence, no state: a message handled twice is passed on twice. Run as a
-module it is the process with the four consumers.
+No deduplication, no fence, no state: a message handled twice is passed on twice. In order, each consumer
+handles one message after the other, as a plain loop does; at once, all that it has fetched, and what was first
+need not stay first. Run as a module it is the process with the four consumers.
 """
 
 import asyncio
@@ -12,20 +13,20 @@ from typing import Any
 
 import nats
 import orjson
-from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import ConsumerConfig, StorageType, StreamConfig
 
 from hocket.bench.load import TEXT, answer, own_costs
 from hocket.host.runtime import run
 
-STREAM = "PLAIN"
+IN_ORDER = "plain"
+AT_ONCE = "loose"
 LENGTH = 4
 FETCHED = 500
 
 
 @asynccontextmanager
 async def client(
-    url: str,
+    url: str, kind: str
 ) -> AsyncIterator[tuple[Callable[[int], Awaitable[None]], dict[int, asyncio.Event]]]:
     """Starts chains with a plain publish each, and hears of their ends."""
     arrived: dict[int, asyncio.Event] = {}
@@ -35,10 +36,10 @@ async def client(
     async def heard(message: Any) -> None:
         arrived[orjson.loads(message.data)["number"]].set()
 
-    await js.subscribe(f"plain.{LENGTH}", ordered_consumer=True, cb=heard)
+    await js.subscribe(f"{kind}.{LENGTH}", ordered_consumer=True, cb=heard)
 
     async def start(number: int) -> None:
-        await js.publish("plain.0", orjson.dumps({"number": number, "text": TEXT}), timeout=30)
+        await js.publish(f"{kind}.0", orjson.dumps({"number": number, "text": TEXT}), timeout=30)
 
     try:
         yield start, arrived
@@ -46,29 +47,33 @@ async def client(
         await connection.close()
 
 
-async def main(url: str) -> None:
+async def main(url: str, kind: str) -> None:
     """Pass messages on until the measuring process closes our standard input."""
     connection = await nats.connect(url)
     js = connection.jetstream()
-    await js.add_stream(StreamConfig(name=STREAM, subjects=["plain.>"], storage=StorageType.FILE))
+    await js.add_stream(StreamConfig(name=kind, subjects=[f"{kind}.>"], storage=StorageType.FILE))
     published = 0
 
     async def pass_on(message: Any, i: int) -> None:
         nonlocal published
         data = orjson.loads(message.data)
-        await js.publish(f"plain.{i + 1}", orjson.dumps(data), timeout=30)
+        await js.publish(f"{kind}.{i + 1}", orjson.dumps(data), timeout=30)
         published += 1
         await message.ack()
 
     async def consume(i: int) -> None:
         config = ConsumerConfig(max_ack_pending=20_000)
-        subscription = await js.pull_subscribe(f"plain.{i}", durable=f"link-{i}", config=config)
+        subscription = await js.pull_subscribe(f"{kind}.{i}", durable=f"link-{i}", config=config)
         while True:
             try:
                 messages = await subscription.fetch(FETCHED, timeout=5)
-            except NatsTimeoutError:
+            except TimeoutError:
                 continue
-            await asyncio.gather(*(pass_on(message, i) for message in messages))
+            if kind == AT_ONCE:
+                await asyncio.gather(*(pass_on(message, i) for message in messages))
+            else:
+                for message in messages:
+                    await pass_on(message, i)
 
     async with asyncio.TaskGroup() as tasks:
         consumers = [tasks.create_task(consume(i)) for i in range(LENGTH)]
@@ -79,4 +84,4 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    run(main(sys.argv[1]))
+    run(main(*sys.argv[1:]))

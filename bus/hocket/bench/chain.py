@@ -18,6 +18,8 @@ from hocket.log.server import EmbeddedServer
 
 HOCKET = "hocket"
 BASELINE = "plain JetStream"
+UNORDERED = "plain, unordered"
+"""The same hops where each consumer handles all that it has fetched at once."""
 
 Say = Callable[[str], None]
 
@@ -44,8 +46,16 @@ class Chain:
     @property
     def rate_ratio(self) -> float:
         """Sagas per second at the highest load, as a multiple of the baseline's."""
+        return self._rate_ratio(BASELINE)
+
+    @property
+    def unordered_rate_ratio(self) -> float:
+        """The same, as a multiple of the baseline that gives up the order too."""
+        return self._rate_ratio(UNORDERED)
+
+    def _rate_ratio(self, baseline: str) -> float:
         most = max(row.in_flight for row in self.levels)
-        return self.level(HOCKET, most).per_s / self.level(BASELINE, most).per_s
+        return self.level(HOCKET, most).per_s / self.level(baseline, most).per_s
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -56,13 +66,14 @@ class Chain:
             "worker_rss_mib": self.worker_rss_mib,
             "latency_ratio": self.latency_ratio,
             "rate_ratio": self.rate_ratio,
+            "unordered_rate_ratio": self.unordered_rate_ratio,
         }
 
 
 async def measure(
     *, sync: str = "always", levels: tuple[tuple[int, int], ...] = ((1, 300), (50, 2000), (500, 6000)), say: Say
 ) -> Chain:
-    """Run both systems on one server, level by level in turn, so that the machine's mood falls on both.
+    """Run the systems on one server, level by level in turn, so that the machine's mood falls on all of them.
 
     `levels` are pairs of sagas in flight and sagas counted; `sync` is the server's `sync_interval`.
     """
@@ -71,11 +82,17 @@ async def measure(
         async with (
             EmbeddedServer(Path(folder), sync=sync) as server,
             WorkerProcess("hocket.bench.chain_worker", [server.url]) as ours,
-            WorkerProcess("hocket.bench.baseline", [server.url]) as theirs,
+            WorkerProcess("hocket.bench.baseline", [server.url, baseline.IN_ORDER]) as plain,
+            WorkerProcess("hocket.bench.baseline", [server.url, baseline.AT_ONCE]) as unordered,
             _ours(server.url) as start_ours,
-            baseline.client(server.url) as start_theirs,
+            baseline.client(server.url, baseline.IN_ORDER) as start_plain,
+            baseline.client(server.url, baseline.AT_ONCE) as start_unordered,
         ):
-            systems = ((HOCKET, ours, start_ours), (BASELINE, theirs, start_theirs))
+            systems = (
+                (HOCKET, ours, start_ours),
+                (BASELINE, plain, start_plain),
+                (UNORDERED, unordered, start_unordered),
+            )
             number = 0
             for _, _, (start, arrived) in systems:
                 await keep_in_flight(start, arrived, first=number, sagas=200, at_once=20)

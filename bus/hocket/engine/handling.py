@@ -133,6 +133,7 @@ class Handling:
         self._shards = shards
         self._process = process
         self._interrupted = interrupted
+        self._tracing = tracing()  # once: it looks into the environment
         self._source = f"/{log.domain}/{agent.name}"
         self.names = Names(log.domain, log.shard)
 
@@ -184,7 +185,7 @@ class Handling:
         )
         run.restart(context.go_on)
         try:
-            if not tracing():
+            if not self._tracing:
                 result = await _call(handler, received.event, context)
                 return self._done(received, context, result, received.envelope.traceparent)
             attributes = _attributes(self._agent.name, received, number)
