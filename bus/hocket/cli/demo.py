@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hocket.cli import outcome
+from hocket.cli.outcome import DEMO_DATA
 from hocket.cli.output import AsJson, print_json, say
 from hocket.host import runtime
-from hocket.host.place import DATA
 
 if TYPE_CHECKING:  # they bring the NATS client, which the other commands need not wait for
     from hocket.cli.telling import Teller
@@ -49,37 +50,43 @@ class _Wish:
     as_json: bool
 
 
+_Documents = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="DOCS",
+        exists=True,
+        file_okay=False,
+        readable=True,
+        help="A folder of text, Markdown, reStructuredText or HTML files; otherwise the Python language reference.",
+    ),
+]
+_Topic = Annotated[str, typer.Option(help="What the brief is about; otherwise what the documents say most of.")]
+_Out = Annotated[Path, typer.Option(metavar="DIR", help="Where to write brief.md, and index.json beside it.")]
+_Chaos = Annotated[bool, typer.Option("--chaos", help="Write it twice, and kill whatever works the second time.")]
+_Seed = Annotated[int, typer.Option(help="Of the chaos: whom to strike when.")]
+_Yes = Annotated[bool, typer.Option("--yes", help="Approve the brief unseen.")]
+_Brief = Annotated[
+    Path | None, typer.Option(metavar="BRIEF", help="Write nothing: hold a brief against the documents.")
+]
+_Data = Annotated[
+    Path, typer.Option(metavar="DIR", help="Where the demo keeps its log, which is begun anew beyond 128 MB.")
+]
+_Services = Annotated[Path | None, typer.Option(metavar="DIR", help="The crew's services, outside of a checkout.")]
+_Timeout = Annotated[float, typer.Option(min=1, help="Seconds until the review, and again until the end.")]
+
+
 @commands.command(epilog="Example: hocket demo ~/notes --topic 'how we decide'")
 def demo(
-    documents: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="DOCS",
-            exists=True,
-            file_okay=False,
-            readable=True,
-            help="A folder of text, Markdown, reStructuredText or HTML files; otherwise the Python language reference.",
-        ),
-    ] = None,
-    topic: Annotated[str, typer.Option(help="What the brief is about; otherwise what the documents say most of.")] = "",
-    out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where to write brief.md, and index.json beside it.")
-    ] = Path(),
-    chaos: Annotated[
-        bool, typer.Option("--chaos", help="Write it twice, and kill whatever works the second time.")
-    ] = False,
-    seed: Annotated[int, typer.Option(help="Of the chaos: whom to strike when.")] = 1,
-    yes: Annotated[bool, typer.Option("--yes", help="Approve the brief unseen.")] = False,
-    verify: Annotated[
-        Path | None, typer.Option(metavar="BRIEF", help="Write nothing: hold a brief against the documents.")
-    ] = None,
-    data: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where the demo keeps its log, which is begun anew beyond 128 MB.")
-    ] = DATA / "demo",
-    services: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The crew's services, outside of a checkout.")
-    ] = None,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds until the review, and again until the end.")] = 120.0,
+    documents: _Documents = None,
+    topic: _Topic = "",
+    out: _Out = Path(),
+    chaos: _Chaos = False,
+    seed: _Seed = 1,
+    yes: _Yes = False,
+    verify: _Brief = None,
+    data: _Data = DEMO_DATA,
+    services: _Services = None,
+    timeout: _Timeout = 120.0,
     as_json: AsJson = False,
 ) -> None:
     """Write a cited brief from your documents, offline, with a crew of services on a server of its own.
@@ -167,7 +174,6 @@ async def _demo(wish: _Wish) -> int:
 
 async def _course(wish: _Wish, ready: "Stage", tell: "Teller") -> int:
     """A calm run and, if that is wanted, one under attack."""
-    from hocket.cli import outcome
     from hocket.demo import chaos
     from hocket.demo.play import Published, play
     from hocket.demo.trial import attack
@@ -213,7 +219,6 @@ def _decide(wish: _Wish, tell: "Teller") -> "Decide":
 
 def _verify(brief: Path, documents: Path | None, home: Path, *, as_json: bool) -> int:
     """Hold a brief against its documents as they are now; 0 only if all of it holds."""
-    from hocket.cli import outcome
     from hocket.demo.brief import verify
     from hocket.demo.corpus import folder_in, lay_out
 

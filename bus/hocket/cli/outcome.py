@@ -15,7 +15,7 @@ from hocket.demo.corpus import folder_in
 from hocket.host.place import DATA
 
 DEMO_DATA = DATA / "demo"
-"""Where other commands look for a demo's log."""
+"""Where the demo keeps its log and the documents that come along; other commands find it there."""
 
 if TYPE_CHECKING:  # they bring the NATS client, which the other commands need not wait for
     from hocket.demo.play import Played, Published
@@ -140,4 +140,4 @@ def shown(path: Path) -> str:
     return str(path) if near.startswith("..") else near
 
 
-__all__ = ["as_json", "print_ending", "print_problems", "print_trial", "print_work", "shown"]
+__all__ = ["DEMO_DATA", "as_json", "print_ending", "print_problems", "print_trial", "print_work", "shown"]

@@ -13,13 +13,10 @@ from hocket.beside import beside
 from hocket.client import Bus, connect
 from hocket.host import manifest
 from hocket.host.nursery import AVAILABLE, Nursery
-from hocket.host.place import DATA, RUN_FILE, Running, forget_running
+from hocket.host.place import RUN_FILE, Running, forget_running
 from hocket.host.restarts import Restarts
 from hocket.host.supervisor import Change, Fleet
 from hocket.log.server import EmbeddedServer
-
-HOME = DATA / "demo"
-"""Where the demo keeps its log and the documents that come along, unless told otherwise."""
 
 LOG_BYTES_MAX = 128_000_000
 """A demo that finds more than this from earlier ones begins with an empty log."""
@@ -134,4 +131,4 @@ def _services(folders: Sequence[Path]) -> dict[str, str]:
     return {agent: folder.name for folder in folders for agent in manifest.read(folder).agents}
 
 
-__all__ = ["HOME", "LOG_BYTES_MAX", "OUTPUT_NAME", "Stage", "make_room", "set_up"]
+__all__ = ["LOG_BYTES_MAX", "OUTPUT_NAME", "Stage", "make_room", "set_up"]
