@@ -72,10 +72,10 @@ async def order(bus: Bus, n: int) -> None:
     await bus.publish_envelope(envelope, timeout_s=60)
 
 
-async def states(bus: Bus) -> dict[str, list[int]]:
+async def states(bus: Bus, agent: str = "counter") -> dict[str, list[int]]:
     names = Names(bus.domain, 0)
     found = {}
-    async for message in bus.logs[0].scan([names.actors("counter")]):
+    async for message in bus.logs[0].scan([names.actors(agent)]):
         found[message.subject.rpartition(".")[2]] = orjson.loads(message.data)["numbers"]
     return found
 
@@ -92,9 +92,9 @@ async def answers(bus: Bus) -> list[int]:
     return sorted([delivery.envelope.data["n"] async for delivery in bus.read("kill.counted.v1")])
 
 
-async def until_all_finished(bus: Bus, last: int) -> None:
-    """Wait until the counter's cursor has nothing open up to a sequence."""
-    cursor = Names(bus.domain, 0).cursor("counter")
+async def until_all_finished(bus: Bus, last: int, agent: str = "counter") -> None:
+    """Wait until an agent's cursor has nothing open up to a sequence."""
+    cursor = Names(bus.domain, 0).cursor(agent)
     async with asyncio.timeout(60):
         async for message in bus.logs[0].scan([cursor], follow=True):
             mark = orjson.loads(message.data)
@@ -229,3 +229,33 @@ async def test_what_is_no_event_is_dead_lettered_and_holds_nothing_up(
         assert reasons == ["NotAnEvent", "NotAnEvent", "NotAnEvent", "MissingAttribute", "TooDeep"]
         assert await states(bus) == {"key-1": [1]}
         assert fleet.pids["counter"] == pid, "no process died of it"
+
+
+@pytest.mark.parametrize("start", ["start", "now"])
+async def test_a_copied_service_joins_a_running_crew_and_begins_where_its_manifest_says(
+    start: str, service: Path, nats_url: str, domain: str
+) -> None:
+    services = service.parent
+    draft = services.parent / f"draft-{domain}"
+    async with Fleet(services, url=nats_url, domain=domain) as fleet, connect(nats_url, domain=domain) as bus:
+        await fleet.ready(30)
+        pid = fleet.pids["counter"]
+        await asyncio.gather(*(order(bus, n) for n in range(200)))
+
+        draft.mkdir()
+        (draft / "agent.py").write_text(COUNTER.replace('Agent("counter"', 'Agent("copy"'))
+        (draft / "agent.toml").write_text(MANIFEST.replace('"counter"', '"copy"') + f'from = "{start}"\n')
+        draft.rename(services / "copy")
+        async with asyncio.timeout(20):
+            while "copy" not in fleet.pids:
+                fleet.changed.clear()
+                await fleet.changed.wait()
+        await fleet.ready(30)
+        await asyncio.gather(*(order(bus, n) for n in range(200, 400)))
+        last = max([d.seq async for d in bus.read("kill.ordered.v1")])
+        await until_all_finished(bus, last, "copy")
+
+        copied = await states(bus, "copy")
+        first = 0 if start == "start" else 200
+        assert copied == {key: [n for n in given if n >= first] for key, given in (await fold(bus)).items()}
+        assert fleet.pids["counter"] == pid, "nobody else was restarted for it"
