@@ -52,7 +52,12 @@ def search(folder: str, leave_out: str) -> Shelf:
     refused: list[tuple[str, str]] = []
     ignored = 0
     bytes_found = 0
-    for parent, folders, files in os.walk(root, followlinks=False):
+
+    def refuse_folder(error: OSError) -> None:
+        name = Path(error.filename).relative_to(root).as_posix()
+        refused.append((os.fsencode(name).decode("utf-8", "backslashreplace"), f"The folder: {error.strerror}."))
+
+    for parent, folders, files in os.walk(root, followlinks=False, onerror=refuse_folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             path = Path(parent, name)

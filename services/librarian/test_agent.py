@@ -327,6 +327,22 @@ def test_a_file_that_cannot_be_taken_is_refused_with_a_reason(
         take(str(tmp_path), document)
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")
+def test_a_folder_without_permission_is_refused_and_the_others_are_read(tmp_path: Path) -> None:
+    (tmp_path / "open.md").write_text(PROSE)
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    locked.chmod(0)
+
+    try:
+        found = search(str(tmp_path), leave_out=str(tmp_path / "brief.md"))
+    finally:
+        locked.chmod(0o700)
+
+    assert list(found.documents) == ["open.md"]
+    assert [name for name, _ in found.refused] == ["locked"]
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 def test_a_file_without_permission_is_refused(tmp_path: Path) -> None:
     (tmp_path / "secret.txt").write_text(PROSE)

@@ -27,7 +27,7 @@ COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 NODES = [s for s in COMPOSE["services"].values() if s["command"][0] == "nats-server"]
 CREW = {name: s for name, s in COMPOSE["services"].items() if s["command"][0] == "hocket"}
 
-MODULE_LINES_MAX = 450
+MODULE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 60
 
 SILENCING = re.compile(r"# (noqa|type: ignore)")
