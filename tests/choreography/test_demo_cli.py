@@ -53,6 +53,8 @@ class Terminal:
             stderr=slave,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
+            # Whoever runs the tests in the background has Ctrl-C ignored, and that is handed down.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         os.close(slave)
         self.seen = b""
