@@ -160,6 +160,20 @@ class Context(Generic[S]):
         result: E = event  # type: ignore[assignment]  # read as one of the types asked for
         return result
 
+    async def ask(self, event: Event, *, reply: type[E], timeout: timedelta | float | None = None) -> E:
+        """Emit an event and wait for the first answer to it: an event of type `reply` that handling it emitted.
+
+        The answer has to come on the same key, and `reply` has to stand in `on(…, waits=[…])`. Raises
+        WaitExpired when none came in time.
+        """
+        self.emit(event)
+        question = f"{self.cause}.{self.emitted_before + len(self.emitted) - 1}"
+        delay_s = None if timeout is None else _seconds(timeout)
+        waiting = durable.wait(self.run, self.process, [reply], where=None, delay_s=delay_s, caused_by=question)
+        answer = await self._durably(waiting)
+        result: E = answer  # type: ignore[assignment]  # read as the type asked for
+        return result
+
     async def approve(
         self,
         question: str,

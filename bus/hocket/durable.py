@@ -216,8 +216,9 @@ async def wait(
     *,
     where: Callable[[Any], bool] | None,
     delay_s: float | None,
+    caused_by: str | None = None,
 ) -> Event:
-    """The first answer since the run's own event that no earlier wait took.
+    """The first answer since the run's own event that no earlier wait took; to one question, if that is named.
 
     Raises WaitExpired when none came in time.
     """
@@ -236,6 +237,8 @@ async def wait(
         return _remembered(known, of_type)
     until_s = known.until_s if known else None if delay_s is None else now_s + delay_s
     for seq, envelope in await run.memory.answers(names):
+        if caused_by not in (None, envelope.causationid):
+            continue
         event = _read(envelope, of_type[envelope.type])
         if event is None or seq in run.taken or (where is not None and not where(event)):
             continue

@@ -25,6 +25,10 @@ class Started(Event, type="wait.started.v1", catalog=EVENTS):
     pass
 
 
+class Asked(Event, type="wait.asked.v1", catalog=EVENTS):
+    n: int
+
+
 class Answered(Event, type="wait.answered.v1", catalog=EVENTS):
     n: int
 
@@ -147,6 +151,32 @@ def test_a_type_is_either_handled_or_waited_for() -> None:
 
     with pytest.raises(UsageError, match="both handles and waits"):
         agent.on(Started, waits=[Answered])(take)
+
+
+def test_each_question_gets_its_own_answer() -> None:
+    asker, other = Agent("asker"), Agent("other")
+
+    @asker.on(Started, emits=[Asked], waits=[Answered])
+    async def start(event: Started, ctx: Context) -> Ended:
+        first = await ctx.ask(Asked(n=1), reply=Answered)
+        second = await ctx.ask(Asked(n=2), reply=Answered)
+        try:
+            await ctx.ask(Asked(n=0), reply=Answered, timeout=5)
+        except WaitExpired:
+            return Ended(said=f"{first.n} {second.n} and no third")
+        return Ended(said="too much")
+
+    @other.on(Asked)
+    async def answer(event: Asked) -> list[Answered]:
+        return [Answered(n=event.n * 10), Answered(n=event.n * 100)] if event.n else []
+
+    async def live() -> list[str]:
+        async with Bed(asker, other) as bed:
+            await bed.publish(Started(), key="k")
+            await bed.quiet()
+            return [ended.said for ended in bed.events(Ended)]
+
+    assert run_virtual(live()) == ["10 20 and no third"]
 
 
 async def ask(ctx: Context[Notes]) -> str:
