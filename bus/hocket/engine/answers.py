@@ -8,6 +8,7 @@ from typing import Any
 from hocket.agent import Agent
 from hocket.approval import judge
 from hocket.engine.handling import Handling, read
+from hocket.engine.recall import Recall
 from hocket.engine.runs import Head, Parked
 from hocket.errors import BadKey, MalformedEvent
 from hocket.log.base import Log, Message, Write
@@ -32,12 +33,13 @@ class Answer:
 class Answers:
     """Looks from events to the runs that wait for them, for one tenure."""
 
-    def __init__(self, agent: Agent[Any], log: Log, handling: Handling, parked: Parked) -> None:
+    def __init__(self, agent: Agent[Any], log: Log, handling: Handling, parked: Parked, recall: Recall) -> None:
         self._agent = agent.name
         self._handled = frozenset(agent.handlers)
         self._log = log
         self._handling = handling
         self._parked = parked
+        self._recall = recall
         self._names = Names(log.domain, log.shard)
 
     def is_answer(self, message: Message) -> bool:
@@ -73,12 +75,9 @@ class Answers:
                     continue
         return found
 
-    async def journal(self, key: str, cause: str) -> list[tuple[int, Entry]]:
-        """A run's journal: entries with their numbers, in order."""
-        where = self._names.journal(self._agent, key, cause)
-        async with aclosing(self._log.scan([f"{where}.*"])) as messages:
-            found = {int(m.subject.rpartition(".")[2]): Entry.from_json(m.data) async for m in messages}
-        return sorted(found.items())
+    async def for_handler(self, key: str, types: Sequence[str], seq: int) -> list[tuple[int, Envelope]]:
+        """The same on a handler's behalf: a log that does not answer is no failure of the handler's."""
+        return await self._handling.unless_interrupted(self.since(key, types, seq))
 
     async def _refusal(
         self, message: Message, key: str, decided: ApprovalDecided, asking: Sequence[Head]
@@ -90,10 +89,10 @@ class Answers:
             earlier = [_decided(envelope) for seq, envelope in found if seq <= message.seq]
             return judge(request, [d for d in earlier if d and d.approval == decided.approval])[1][-1]
         try:
-            entries = await self.journal(key, decided.approval.rpartition(".")[0])
+            journal = self._names.journal(self._agent, key, decided.approval.rpartition(".")[0])
         except BadKey:  # no run of ours is called so
-            entries = []
-        for _, entry in entries:
+            return f"nothing waits for a decision on {decided.approval!r}"
+        for entry in map(Entry.from_json, [m.data for m in await self._recall.read(f"{journal}.*")]):
             if entry.key == decided.approval and entry.phase == DONE:
                 by = f" by {', '.join(entry.result['by'])}" if entry.result["by"] else ""
                 return f"it was decided before: {entry.result['option']}{by}"

@@ -29,6 +29,9 @@ class Work:
     head: Head | None = None
     """The run as it was found."""
 
+    journal: list[Message] | None = None
+    """Its entries, where they were read together with its event."""
+
     received: Received | None = None
     """The event, once it has passed the gate."""
 

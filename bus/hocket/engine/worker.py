@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, assert_never
 
 from hocket.agent import Agent
@@ -12,16 +12,17 @@ from hocket.engine.answers import Answers
 from hocket.engine.commit import Committer
 from hocket.engine.dispatch import Actor, Cells, Dispatcher, Work
 from hocket.engine.handling import Again, Dead, Done, Handling, Received, Waits
+from hocket.engine.journal import Journals, Memory
 from hocket.engine.live import LiveOutput
+from hocket.engine.recall import Recall
 from hocket.engine.runs import Head, Parked, tombstone
 from hocket.engine.transition import Cell, Tenure, Transition
-from hocket.errors import MalformedEvent, NotFound, OutcomeUnknown, UsageError
+from hocket.errors import MalformedEvent, NotFound, OutcomeUnknown
 from hocket.log.base import Consumption, Log, Message, Seq, Write
 from hocket.process import Process
-from hocket.run import Entry, Run, Suspend
+from hocket.run import Run, Suspend
 from hocket.subjects import address
 from hocket.telemetry import note
-from hocket_schemas.envelope import Envelope
 
 
 class Worker:
@@ -50,7 +51,9 @@ class Worker:
         self._cells = Cells(agent.limits.actors_cached)
         self.live = LiveOutput(log, agent.name, tenure.token)
         self._parked = Parked(process.clock)
-        self._answers = Answers(agent, log, self._handling, self._parked)
+        self._recall = Recall(log)
+        self._answers = Answers(agent, log, self._handling, self._parked, self._recall)
+        self._journals = Journals(tenure, committer, self._recall, agent.limits)
         self._dispatcher: Dispatcher
         self._room = asyncio.Event()
         self._pending = 0
@@ -73,7 +76,8 @@ class Worker:
             ended = tasks.create_task(self.tenure.ended())
             pump = tasks.create_task(self._pump(consumption))
             waker = tasks.create_task(self._wake())
-            others = [tasks.create_task(self._move_out_slow()), tasks.create_task(self.live.serve())]
+            beside = (self._move_out_slow(), self._recall.serve(), self.live.serve())
+            others = [tasks.create_task(work) for work in beside]
             await stop.wait()
             pump.cancel()
             waker.cancel()
@@ -132,7 +136,7 @@ class Worker:
 
     async def _turn(self, actor: Actor, work: Work) -> None:
         """The life of one event. Nothing of it is in the log before the one append that finishes it."""
-        message = work.message or await self._event_of(work)
+        message = work.message or await self._take_up(work)
         if message is None:
             return
         if work.head is None and self._answers.is_answer(message):
@@ -144,7 +148,8 @@ class Worker:
             return
         work.received = received
         cell = await self._load(actor.key)
-        run = Run(_Memory(self, work), emitted=work.head.emitted if work.head else 0)
+        memory = Memory(self._journals, self._answers, self.live, work)
+        run = Run(memory, emitted=work.head.emitted if work.head else 0)
         attempts = 0
         while True:
             attempts += 1
@@ -170,12 +175,16 @@ class Worker:
                 case _:
                     assert_never(outcome)
 
-    async def _event_of(self, work: Work) -> Message | None:
-        """Read a run's event again. When it has aged out of the log the run cannot go on, and says so."""
+    async def _take_up(self, work: Work) -> Message | None:
+        """Read a run's event and journal again. When the event has aged out of the log, the run's end says so."""
         assert work.head is not None
         assert work.run is not None
         self._parked.take_out(work.run)
-        message = await self._log.last(work.head.subject)
+        subject = work.head.subject
+        journal = self._names.journal(self._agent.name, work.key, work.run.rpartition(".")[2])
+        found = await self._recall.read(subject, f"{journal}.*")
+        work.journal = [m for m in found if m.subject != subject]
+        message = next((m for m in found if m.subject == subject), None)
         if message is None:
             gone = Message(work.head.subject, work.seq, b"")
             await self._bury(work, gone, Dead(NotFound("the run's event has aged out of the log"), 0))
@@ -222,33 +231,6 @@ class Worker:
         for run, head in woken:
             self._dispatcher.add(_going_on(run, head))
 
-    async def answers_to(self, work: Work, types: Sequence[str]) -> Sequence[tuple[int, Envelope]]:
-        """What came for a run since its own event."""
-        return await self._handling.unless_interrupted(self._answers.since(work.key, types, work.seq))
-
-    async def load_journal(self, work: Work) -> Sequence[tuple[int, Entry]]:
-        """What the handling has done so far. Nobody can have begun a new event before us."""
-        assert work.received is not None, "only an event that passed the gate has a journal"
-        if work.head is None and not work.suspect:
-            return []
-        return await self._handling.unless_interrupted(self._answers.journal(work.key, work.received.cause))
-
-    async def record(self, work: Work, i: int, entry: Entry) -> None:
-        """Put an entry into the handling's journal; returns when it is in the log.
-
-        Raises UsageError for one that the log cannot take.
-        """
-        written = self._journalled(work, i, entry)
-        if len(written.data) > self._agent.limits.event_bytes_max:
-            most = self._agent.limits.event_bytes_max
-            raise UsageError(f"{entry.name}: {len(written.data)} bytes to remember, the limit is {most}")
-        stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        transition = Transition(self.tenure, None, records=[written], single=True)
-        # Whoever asked may be gone by then: an attempt has its timeout.
-        transition.settled = lambda known: None if stored.done() else stored.set_result(known)
-        self._committer.put(transition)
-        await stored
-
     async def _commit(self, work: Work, cell: Cell | None, done: Done) -> None:
         """Hand the outcome to the committer."""
         transition = self._transition(work, cell, done)
@@ -275,7 +257,7 @@ class Worker:
             return
         head = replace(head, emitted=run.emitted + len(done.events))
         transition = self._transition(work, cell, done)
-        transition.records += [self._journalled(work, i, entry) for i, entry in run.of_wait(head.emitted)]
+        transition.records += [self._journals.write(work, i, entry) for i, entry in run.of_wait(head.emitted)]
         transition.records.append(Write(name, head.to_json()))
         if await self._put(transition, work, ends=False):
             self._parked.park(name, head)
@@ -381,44 +363,12 @@ class Worker:
             suspect=suspect,
         )
 
-    def _journalled(self, work: Work, i: int, entry: Entry) -> Write:
-        return Write(f"{self._journal(work)}.{i}", entry.to_json(), ttl=self._agent.limits.journal_kept)
-
-    def _journal(self, work: Work) -> str:
-        assert work.received is not None, "only an event that passed the gate has a journal"
-        return self._names.journal(self._agent.name, work.key, work.received.cause)
-
     def _finishes(self, work: Work) -> Seq | None:
         """The event that the transition finishes; a run's event was finished when its head was written."""
         return work.seq if work.run is None else None
 
     def _note(self, event: str, **fields: Any) -> None:
         note(logging.INFO, event, agent=self._agent.name, shard=self._log.shard, **fields)
-
-
-@dataclass(frozen=True, slots=True)
-class _Memory:
-    """One handling's journal."""
-
-    worker: Worker
-    work: Work
-
-    async def load(self) -> Sequence[tuple[int, Entry]]:
-        """See `Memory.load`."""
-        return await self.worker.load_journal(self.work)
-
-    async def say(self, execution: int, text: str) -> None:
-        """See `Memory.say`."""
-        assert self.work.received is not None, "only an event that passed the gate is handled"
-        await self.worker.live.say(self.work.key, self.work.received.cause, execution, text)
-
-    async def record(self, i: int, entry: Entry) -> None:
-        """See `Memory.record`."""
-        await self.worker.record(self.work, i, entry)
-
-    async def answers(self, types: Sequence[str]) -> Sequence[tuple[int, Envelope]]:
-        """See `Memory.answers`."""
-        return await self.worker.answers_to(self.work, types)
 
 
 def _going_on(run: str, head: Head) -> Work:
