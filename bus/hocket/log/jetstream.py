@@ -260,13 +260,15 @@ class JetStreamLog:
         until = _deadline()
         question = orjson.dumps({"multi_last": list(filters), "batch": AT_ONCE_MESSAGES, "max_bytes": AT_ONCE_BYTES})
         subject = f"$JS.API.DIRECT.GET.{self.stream}"
-        least = await self.end()
+        least: Seq | None = None
         for _ in range(AT_ONCE_TRIES):
             answer = _Answer()
             try:
                 async with self._link.channel(answer, until, speaks=subject) as channel, asyncio.timeout(ATTEMPT_S):
                     if not await channel.send(subject, question, reply=True):
                         return None
+                    # Asked meanwhile: an end that is younger than the answer costs one more try, and no truth.
+                    least = await self.end() if least is None else least
                     verdict = await answer.ended
             except (Unavailable, TimeoutError):
                 return None
