@@ -3,15 +3,41 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested
+from hocket_schemas.approvals import ApprovalDecided
 
 APPROVE = "approve"
 DENY = "deny"
 EXPIRED = "expired"
+
+
+class Asked(Protocol):
+    """What a decision is judged by."""
+
+    @property
+    def digest(self) -> str: ...
+    @property
+    def options(self) -> Sequence[str]: ...
+    @property
+    def approvers(self) -> Sequence[str]: ...
+    @property
+    def quorum(self) -> int: ...
+    @property
+    def details(self) -> Any: ...
+
+
+class Terms(NamedTuple):
+    """As much of an approval as says which decisions count: without what is decided about."""
+
+    approval: str
+    digest: str
+    options: tuple[str, ...]
+    approvers: tuple[str, ...]
+    quorum: int
+    details: None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +65,7 @@ def digest_of(question: str, details: Any, options: Sequence[str]) -> str:
     return blake2b(shown, digest_size=16).hexdigest()
 
 
-def judge(request: ApprovalRequested, decided: Sequence[ApprovalDecided]) -> tuple[Decision | None, list[str | None]]:
+def judge(request: Asked, decided: Sequence[ApprovalDecided]) -> tuple[Decision | None, list[str | None]]:
     """What the decisions, in log order, come to so far; and for each of them why it does not count, or None.
 
     The first option needs a quorum of different people; any other option decides at once.
@@ -65,7 +91,7 @@ def judge(request: ApprovalRequested, decided: Sequence[ApprovalDecided]) -> tup
     return outcome, refusals
 
 
-def _refusal(request: ApprovalRequested, decision: ApprovalDecided, in_favour: Sequence[str]) -> str | None:
+def _refusal(request: Asked, decision: ApprovalDecided, in_favour: Sequence[str]) -> str | None:
     if decision.digest != request.digest:
         return "it was about something else than what is asked now"
     if request.approvers and decision.by not in request.approvers:

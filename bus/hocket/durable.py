@@ -14,7 +14,7 @@ from hocket.effect import Effect, NotDone, key_of
 from hocket.errors import MalformedEvent, UsageError, WaitExpired
 from hocket.policy import Retry
 from hocket.process import Process
-from hocket.run import BEGUN, DONE, PARKED, VOID, Entry, Memory, Run, Suspend, call, digest_of, failure_of, typed
+from hocket.run import BEGUN, DONE, PARKED, VOID, Entry, Run, Suspend, call, digest_of, failure_of, typed
 from hocket_schemas import gate
 from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested, EffectResolved
 from hocket_schemas.envelope import Envelope
@@ -187,7 +187,7 @@ async def _find_out(
         return False, None, known
     replayed = known.phase == PARKED
     if not replayed:
-        run.note(replace(known, phase=PARKED))
+        run.begin(replace(known, phase=PARKED))
     reason = UNKNOWN_OUTCOME.format(name=declared.name, key=known.key)
     raise Suspend(replayed=replayed, waits=(EffectResolved.event_type,), parked=reason)
 
@@ -202,7 +202,7 @@ async def sleep(run: Run, process: Process, delay_s: float) -> None:
         if until_s <= now_s:
             return
         known = Entry(journal.SLEEP, occurrence, journal.SLEEP, rfc3339(now_s), until_s=until_s, waited=True)
-        run.note(known)
+        run.begin(known)
     assert known.until_s is not None
     if known.until_s > now_s:
         raise Suspend(known.until_s, replayed=replayed)
@@ -248,19 +248,19 @@ async def wait(
         # The answer itself, since the log may keep the event for a shorter time than the run goes on.
         answer = {"seq": seq, "type": envelope.type, "data": envelope.data}
         known = replace(known, at=rfc3339(now_s), phase=DONE, result=answer, waited=waited)
-        await run.remember(known)
+        run.note(known)
         if waited:
             run.passed(known)
         return event
     if known is not None and until_s is not None and until_s <= now_s:
         message = f"none of {', '.join(names)} came until {rfc3339(until_s)}"
         known = replace(known, at=rfc3339(now_s), phase=DONE, waited=True, error=("WaitExpired", message))
-        await run.remember(known)
+        run.note(known)
         run.passed(known)
         raise WaitExpired(message)
     replayed = known is not None
     if not replayed:
-        run.note(Entry(name, occurrence, journal.WAIT, rfc3339(now_s), phase=BEGUN, until_s=until_s))
+        run.begin(Entry(name, occurrence, journal.WAIT, rfc3339(now_s), phase=BEGUN, until_s=until_s))
     raise Suspend(until_s, replayed=replayed, waits=names)
 
 
@@ -286,19 +286,20 @@ async def approve(
             key=asked.approval,
             arguments=asked.model_dump(mode="json"),
         )
-        run.note(known)
+        run.begin(known)
         ask(asked)
     elif known.phase == DONE:
         run.passed(known)
         return Decision(**{**known.result, "by": tuple(known.result["by"])})
     else:
         asked = ApprovalRequested.model_validate(known.arguments)
-        decision, _ = judge(asked, await decisions_on(run.memory, asked.approval))
+        answers = await run.memory.answers([ApprovalDecided.event_type])
+        decision, _ = judge(asked, decisions_on(asked.approval, answers))
         if decision is None and known.until_s is not None and known.until_s <= now_s:
             decision = Decision(EXPIRED, details=asked.details)
         if decision is not None:
             known = replace(known, at=rfc3339(now_s), phase=DONE, result=asdict(decision), waited=True)
-            await run.remember(known)
+            run.note(known)
             run.passed(known)
             return decision
     raise Suspend(
@@ -309,9 +310,9 @@ async def approve(
     )
 
 
-async def decisions_on(memory: Memory, approval: str) -> list[ApprovalDecided]:
-    """Every decision on an approval, in log order."""
-    found = (_read(envelope, ApprovalDecided) for _, envelope in await memory.answers([ApprovalDecided.event_type]))
+def decisions_on(approval: str, answers: Sequence[tuple[int, Envelope]]) -> list[ApprovalDecided]:
+    """Those of some answers that are decisions on an approval, in log order."""
+    found = (_read(envelope, ApprovalDecided) for _, envelope in answers)
     return [event for event in found if isinstance(event, ApprovalDecided) and event.approval == approval]
 
 

@@ -132,8 +132,12 @@ class Memory(Protocol):
         """Read the journal from the log: entries with their numbers, in order."""
         ...
 
-    async def record(self, i: int, entry: Entry) -> None:
-        """Store entry number i; returns when it is in the log."""
+    async def record(self, entries: Sequence[tuple[int, Entry]]) -> None:
+        """Store entries with their numbers, together; returns when they are in the log."""
+        ...
+
+    def check(self, entry: Entry) -> None:
+        """Raise UsageError for an entry that the log cannot take."""
         ...
 
     async def say(self, execution: int, text: str) -> None:
@@ -157,7 +161,10 @@ class Run:
     """The journal; None until the first durable call asks for it."""
 
     noted: list[Entry] = field(default_factory=list)
-    """Entries that wait for the next wait's append."""
+    """Entries that ride with the next append of the run, whatever that is."""
+
+    begun: list[Entry] = field(default_factory=list)
+    """Waits that begin with the next append: it is theirs."""
 
     executions: int = 0
     """How often the handler has begun, in this process."""
@@ -241,24 +248,39 @@ class Run:
     async def remember(self, entry: Entry) -> None:
         """Put an entry into the journal."""
         assert self.entries is not None, "a run recalls before it remembers"
-        number = self._recorded
-        self._recorded += 1
+        entries = self._numbered([*self.noted, entry])
+        self._recorded += len(entries)
+        self.noted.clear()
         if entry.phase == DONE:
             # Before it is stored: an attempt that is cut off here leaves the entry on its way, and the next attempt
             # comes after it in the log. An intent that nobody has acted upon may be made again.
             self.entries[entry.name, entry.occurrence] = entry
-        await self.memory.record(number, entry)
+        await self.memory.record(entries)
         self.entries[entry.name, entry.occurrence] = entry
 
     def note(self, entry: Entry) -> None:
-        """Put an entry into the journal together with the wait that it begins: one append holds both."""
+        """Put an entry into the journal with whatever comes next: the log would lead to the same again until then."""
         assert self.entries is not None, "a run recalls before it notes"
+        self.memory.check(entry)
         self.noted.append(entry)
         self.entries[entry.name, entry.occurrence] = entry
 
+    def begin(self, entry: Entry) -> None:
+        """Put an entry into the journal together with the wait that it begins: one append holds both."""
+        assert self.entries is not None, "a run recalls before it begins to wait"
+        self.begun.append(entry)
+        self.entries[entry.name, entry.occurrence] = entry
+
+    def of_end(self) -> list[tuple[int, Entry]]:
+        """What the last append of the run adds to the journal, with its numbers."""
+        return self._numbered(self.noted)
+
     def of_wait(self, emitted: int) -> list[tuple[int, Entry]]:
         """What the append of a wait adds to the journal, with its numbers."""
-        return [(self._recorded + i, replace(entry, emitted=emitted)) for i, entry in enumerate(self.noted)]
+        return self._numbered([*self.noted, *(replace(entry, emitted=emitted) for entry in self.begun)])
+
+    def _numbered(self, entries: Sequence[Entry]) -> list[tuple[int, Entry]]:
+        return list(enumerate(entries, start=self._recorded))
 
 
 async def call(function: Callable[..., Any], arguments: Sequence[Any], keywords: dict[str, Any]) -> bytes:

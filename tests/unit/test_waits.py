@@ -200,6 +200,21 @@ def test_a_decision_of_an_approver_counts_once_and_the_second_is_refused() -> No
     assert case.refusals == ["it was decided before: approve by ada"]
 
 
+def test_decisions_right_behind_each_other_count_once() -> None:
+    async def script(case: Case) -> None:
+        await case.publish(Started())
+        asked = case.bed.events(ApprovalRequested)[-1]
+        for by in ("ada", "bob", "ada"):
+            decided = ApprovalDecided(approval=asked.approval, digest=asked.digest, option="approve", by=by)
+            await case.bed.bus.command(decided, to="waiter", key="k")
+        await case.bed.settled()
+
+    case = Case(ask)
+
+    assert case.play(script) == ["approve by ada: {'cents': 100}"]
+    assert case.refusals == ["it was decided before: approve by ada"] * 2
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

@@ -1,12 +1,13 @@
 """Which runs an event is an answer to, and what a decision is worth when it comes."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 from hocket.agent import Agent
 from hocket.approval import judge
+from hocket.durable import decisions_on
 from hocket.engine.handling import Handling, read
 from hocket.engine.recall import Recall
 from hocket.engine.runs import Head, Parked
@@ -15,7 +16,7 @@ from hocket.log.base import Log, Message, Write
 from hocket.run import DONE, Entry
 from hocket.subjects import Names, address
 from hocket_schemas import gate
-from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested
+from hocket_schemas.approvals import ApprovalDecided
 from hocket_schemas.envelope import Envelope
 
 
@@ -26,6 +27,9 @@ class Answer:
     runs: list[tuple[str, Head]] = field(default_factory=list)
     """The runs that go on."""
 
+    decisions: Sequence[tuple[int, Envelope]] = ()
+    """The decisions that an approval was decided by: all that count, since none after them does."""
+
     events: list[Write] = field(default_factory=list)
     """What is said about it."""
 
@@ -33,13 +37,22 @@ class Answer:
 class Answers:
     """Looks from events to the runs that wait for them, for one tenure."""
 
-    def __init__(self, agent: Agent[Any], log: Log, handling: Handling, parked: Parked, recall: Recall) -> None:
+    def __init__(
+        self,
+        agent: Agent[Any],
+        log: Log,
+        handling: Handling,
+        parked: Parked,
+        recall: Recall,
+        caught_up: Callable[[], Awaitable[None]],
+    ) -> None:
         self._agent = agent.name
         self._handled = frozenset(agent.handlers)
         self._log = log
         self._handling = handling
         self._parked = parked
         self._recall = recall
+        self._caught_up = caught_up
         self._names = Names(log.domain, log.shard)
 
     def is_answer(self, message: Message) -> bool:
@@ -52,14 +65,22 @@ class Answers:
         envelope = read(message)
         if envelope.type != where.type:
             raise MalformedEvent(f"type {envelope.type!r} does not belong under {message.subject!r}")
-        waiting = self._parked.of_key(where.key, envelope.type)
         if envelope.type != ApprovalDecided.event_type:
-            return Answer(waiting)
+            return Answer(self._parked.of_key(where.key, envelope.type))
         decided = gate.event_of(envelope, ApprovalDecided)
-        about = [(run, head) for run, head in waiting if _asks(head, decided.approval)]
-        refusal = await self._refusal(message, where.key, decided, [head for _, head in about])
-        if refusal is None:
-            return Answer(about)
+        run = self._run(where.key, decided.approval)
+        head = self._parked.asking(run, decided.approval) if run else None
+        if run is None or head is None:
+            refusal = await self._why_nothing_asks(where.key, decided.approval)
+        else:
+            made: list[tuple[int, Envelope]] = [(message.seq, envelope)]
+            if head.approval.quorum > 1 or self._parked.woken(run):
+                found = await self.since(where.key, [ApprovalDecided.event_type], head.seq)
+                made = [(seq, other) for seq, other in found if seq <= message.seq]
+            outcome, refusals = judge(head.approval, decisions_on(decided.approval, made))
+            if refusals[-1] is None:
+                return Answer([(run, head)] if outcome else [], decisions=made)
+            refusal = refusals[-1]
         return Answer(events=[self._handling.refused(message, envelope, decided, refusal)])
 
     async def since(self, key: str, types: Sequence[str], seq: int) -> list[tuple[int, Envelope]]:
@@ -79,32 +100,21 @@ class Answers:
         """The same on a handler's behalf: a log that does not answer is no failure of the handler's."""
         return await self._handling.unless_interrupted(self.since(key, types, seq))
 
-    async def _refusal(
-        self, message: Message, key: str, decided: ApprovalDecided, asking: Sequence[Head]
-    ) -> str | None:
-        """Why a decision counts for nothing; None when it counts."""
-        for head in asking:
-            request = ApprovalRequested.model_validate(head.approval)
-            found = await self.since(key, [ApprovalDecided.event_type], head.seq)
-            earlier = [_decided(envelope) for seq, envelope in found if seq <= message.seq]
-            return judge(request, [d for d in earlier if d and d.approval == decided.approval])[1][-1]
+    def _run(self, key: str, approval: str) -> str | None:
+        """The subject of the head of the run that an approval belongs to; None when no run can be called so."""
         try:
-            journal = self._names.journal(self._agent, key, decided.approval.rpartition(".")[0])
-        except BadKey:  # no run of ours is called so
-            return f"nothing waits for a decision on {decided.approval!r}"
-        for entry in map(Entry.from_json, [m.data for m in await self._recall.read(f"{journal}.*")]):
-            if entry.key == decided.approval and entry.phase == DONE:
-                by = f" by {', '.join(entry.result['by'])}" if entry.result["by"] else ""
-                return f"it was decided before: {entry.result['option']}{by}"
-        return f"nothing waits for a decision on {decided.approval!r}"
+            return self._names.run(self._agent, key, approval.rpartition(".")[0])
+        except BadKey:
+            return None
 
-
-def _asks(head: Head, approval: str) -> bool:
-    return head.approval is not None and head.approval["approval"] == approval
-
-
-def _decided(envelope: Envelope) -> ApprovalDecided | None:
-    try:
-        return gate.event_of(envelope, ApprovalDecided)
-    except MalformedEvent:
-        return None
+    async def _why_nothing_asks(self, key: str, approval: str) -> str:
+        """Why a decision counts for nothing on which no run waits."""
+        run = approval.rpartition(".")[0]
+        if self._run(key, approval) is not None:
+            await self._caught_up()  # the run may have ended just now
+            found = await self._recall.read(f"{self._names.journal(self._agent, key, run)}.*")
+            for entry in (Entry.from_json(message.data) for message in found):
+                if entry.key == approval and entry.phase == DONE:
+                    by = f" by {', '.join(entry.result['by'])}" if entry.result["by"] else ""
+                    return f"it was decided before: {entry.result['option']}{by}"
+        return f"nothing waits for a decision on {approval!r}"

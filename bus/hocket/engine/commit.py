@@ -84,6 +84,12 @@ class Committer:
         self._queue.append(transition)
         self._work.set()
 
+    async def caught_up(self, tenure: Tenure) -> None:
+        """Wait until what was put so far is in the log; for as long as the tenure lasts."""
+        reached: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.put(Transition(tenure, None, settled=reached.set_result))
+        await reached
+
     def finish(self, tenure: Tenure, seq: Seq) -> None:
         """An event is done that changes nothing: only the cursor has to follow."""
         tenure.finish([seq], asyncio.get_running_loop().time())

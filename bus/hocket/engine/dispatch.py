@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from hocket.engine.handling import Received
 from hocket.engine.runs import Head
 from hocket.engine.transition import Cell
 from hocket.log.base import Message, Seq
+from hocket_schemas.envelope import Envelope
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +32,9 @@ class Work:
 
     journal: list[Message] | None = None
     """Its entries, where they were read together with its event."""
+
+    decisions: Sequence[tuple[int, Envelope]] | None = None
+    """Those that decided what it asked, where it was they that woke it."""
 
     received: Received | None = None
     """The event, once it has passed the gate."""

@@ -14,6 +14,7 @@ from hocket.errors import UsageError
 from hocket.log.base import Message, Write
 from hocket.policy import Limits
 from hocket.run import Entry
+from hocket_schemas.approvals import ApprovalDecided
 from hocket_schemas.envelope import Envelope
 
 
@@ -40,18 +41,23 @@ class Journals:
             found = await self._recall.read(f"{self.where(work)}.*")
         return read(found)
 
-    def write(self, work: Work, i: int, entry: Entry) -> Write:
-        """An entry as it will be stored. Raises UsageError for one that the log cannot take."""
-        body, most = entry.to_json(), self._limits.event_bytes_max
-        if len(body) > most:
-            raise UsageError(f"{entry.name}: {len(body)} bytes to remember, the limit is {most}")
-        return Write(f"{self.where(work)}.{i}", body, ttl=self._limits.journal_kept)
+    def writes(self, work: Work, entries: Sequence[tuple[int, Entry]]) -> list[Write]:
+        """Entries as they will be stored."""
+        where, kept = self.where(work), self._limits.journal_kept
+        return [Write(f"{where}.{i}", entry.to_json(), ttl=kept) for i, entry in entries]
 
-    async def record(self, work: Work, i: int, entry: Entry) -> None:
-        """Put an entry into the handling's journal; returns when it is in the log. Raises what `write` raises."""
-        written = self.write(work, i, entry)
+    def check(self, body: bytes, name: str) -> None:
+        """Raise UsageError for an entry that the log cannot take."""
+        most = self._limits.event_bytes_max
+        if len(body) > most:
+            raise UsageError(f"{name}: {len(body)} bytes to remember, the limit is {most}")
+
+    async def record(self, work: Work, entries: Sequence[tuple[int, Entry]]) -> None:
+        """Put entries into the handling's journal; returns when they are in the log. Raises UsageError as `check`."""
+        written = self.writes(work, entries)
+        self.check(written[-1].data, entries[-1][1].name)  # those before were noted, and checked then
         stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        transition = Transition(self._tenure, None, records=[written], single=True)
+        transition = Transition(self._tenure, None, records=written, single=len(written) == 1)
         # Whoever asked may be gone by then: an attempt has its timeout.
         transition.settled = lambda known: None if stored.done() else stored.set_result(known)
         self._committer.put(transition)
@@ -71,9 +77,13 @@ class Memory:
         """See `hocket.run.Memory.load`."""
         return await self.journals.load(self.work)
 
-    async def record(self, i: int, entry: Entry) -> None:
+    async def record(self, entries: Sequence[tuple[int, Entry]]) -> None:
         """See `hocket.run.Memory.record`."""
-        await self.journals.record(self.work, i, entry)
+        await self.journals.record(self.work, entries)
+
+    def check(self, entry: Entry) -> None:
+        """See `hocket.run.Memory.check`."""
+        self.journals.check(entry.to_json(), entry.name)
 
     async def say(self, execution: int, text: str) -> None:
         """See `hocket.run.Memory.say`."""
@@ -82,6 +92,8 @@ class Memory:
 
     async def answers(self, types: Sequence[str]) -> Sequence[tuple[int, Envelope]]:
         """See `hocket.run.Memory.answers`."""
+        if self.work.decisions is not None and list(types) == [ApprovalDecided.event_type]:
+            return self.work.decisions
         return await self.replies.for_handler(self.work.key, types, self.work.seq)
 
 

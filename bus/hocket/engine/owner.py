@@ -11,6 +11,7 @@ import orjson
 
 from hocket.clock import rfc3339
 from hocket.engine.cursor import Mark
+from hocket.engine.runs import Head
 from hocket.errors import MalformedEvent
 from hocket.log.base import Expect, Log, Message, Seq, Write
 from hocket.policy import Limits
@@ -69,8 +70,8 @@ class Found:
     mark: Mark | None
     """None: the agent has never owned this shard."""
 
-    runs: list[Message] = field(default_factory=list)
-    """Run heads, in the order of their last change."""
+    runs: list[tuple[str, Head]] = field(default_factory=list)
+    """The open runs by the subjects of their heads, in the order of their last change."""
 
 
 async def may_claim(log: Log, names: Names, agent: str, instance: str) -> bool:
@@ -95,7 +96,7 @@ async def take_over(log: Log, names: Names, agent: str, process: Process) -> Fou
     token = await log.append([Write(subject, claim.to_json(), Expect(subject, before.seq if before else 0))])
     process.reach("after claim")
     mark: Mark | None = None
-    runs: list[Message] = []
+    runs: list[tuple[str, Head]] = []
     filters = [subject, names.cursor(agent), names.runs(agent)]
     async with aclosing(log.scan(filters)) as messages:
         async for message in messages:
@@ -104,7 +105,7 @@ async def take_over(log: Log, names: Names, agent: str, process: Process) -> Fou
             if message.subject == names.cursor(agent):
                 mark = Mark.from_json(message.data)
             elif message.subject != subject and message.data:
-                runs.append(message)
+                runs.append((message.subject, Head.from_json(message.data).lean))
     process.reach("after scan")
     return Found(token, token if claim.doubt is None else claim.doubt, mark, runs)
 

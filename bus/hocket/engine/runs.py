@@ -2,16 +2,20 @@
 
 import asyncio
 import heapq
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import orjson
 
+from hocket.approval import Terms
 from hocket.clock import Clock
 from hocket.errors import MalformedEvent
 from hocket.log.base import Write
 from hocket.subjects import address
+
+T = TypeVar("T")
 
 TOMBSTONE_KEPT = timedelta(hours=1)
 """How long the empty record of an ended run stays; it only has to outlive the append that wrote it."""
@@ -44,7 +48,7 @@ class Head:
     """The event types that may end its wait. With neither these nor a time it was running."""
 
     approval: Any = None
-    """What people are asked, as JSON; None: nothing."""
+    """What people are asked, as JSON; None: nothing. In memory, its terms."""
 
     parked: str | None = None
     """Why a person has to look at it; None: nobody has to."""
@@ -54,16 +58,27 @@ class Head:
         """Whether it waits, rather than having run when its owner ended."""
         return self.until_s is not None or bool(self.waits)
 
+    @property
+    def lean(self) -> "Head":
+        """What has to be in memory while it waits; the log has the rest."""
+        asked = self.approval
+        if isinstance(asked, dict):
+            options, approvers = _shared(tuple(asked["options"])), _shared(tuple(asked["approvers"]))
+            asked = Terms(asked["approval"], asked["digest"], options, approvers, asked["quorum"])
+        return replace(self, approval=asked, parked=None) if self.approval or self.parked else self
+
     def to_json(self) -> bytes:
         """The record's body."""
-        return orjson.dumps(asdict(self))
+        return orjson.dumps({name: getattr(self, name) for name in self.__slots__})
 
     @classmethod
     def from_json(cls, body: bytes) -> "Head":
         """Read a record's body. Raises MalformedEvent when it is no run head."""
         try:
             fields: dict[str, Any] = orjson.loads(body)
-            fields["waits"] = tuple(fields["waits"])
+            fields["waits"] = _shared(tuple(fields["waits"]))
+            fields["handler"] = _shared(fields["handler"])
+            fields["version"] = _shared(fields["version"])
             return cls(**fields)
         except (ValueError, TypeError, KeyError) as error:
             raise MalformedEvent(f"not a run head: {body[:80]!r}") from error
@@ -81,7 +96,7 @@ class Parked:
         self._clock = clock
         self._heads: dict[str, Head] = {}
         self._woken: set[str] = set()
-        self._by_key: dict[str, dict[str, None]] = {}
+        self._by_key: dict[str, tuple[str, ...]] = {}
         self._heap: list[tuple[float, str]] = []
         self._changed = asyncio.Event()
 
@@ -90,16 +105,29 @@ class Parked:
 
     def park(self, run: str, head: Head) -> None:
         """Keep a run until its time or its answer comes."""
-        self._heads[run] = head
-        self._by_key.setdefault(address(head.subject).key, {})[run] = None
+        key = address(head.subject).key
+        self._heads[run] = head.lean
+        self._by_key[key] = (*self._by_key.get(key, ()), run)
         if head.until_s is not None:
             heapq.heappush(self._heap, (head.until_s, run))
             self._changed.set()
+        if len(self._heap) > 2 * len(self._heads) + 64:
+            self._heap = [(head.until_s, run) for run, head in self._heads.items() if head.until_s is not None]
+            heapq.heapify(self._heap)
 
     def of_key(self, key: str, event_type: str) -> list[tuple[str, Head]]:
         """The key's runs that wait for an event of this type, woken ones included."""
         found = ((run, self._heads[run]) for run in self._by_key.get(key, ()))
         return [(run, head) for run, head in found if event_type in head.waits]
+
+    def asking(self, run: str, approval: str) -> Head | None:
+        """The run, if it asks people this; woken or not."""
+        head = self._heads.get(run)
+        return head if head is not None and head.approval and head.approval.approval == approval else None
+
+    def woken(self, run: str) -> bool:
+        """Whether a run that is here does not wait any more."""
+        return run in self._woken or self._heads[run].until_s == 0.0
 
     def wake(self, run: str) -> Head | None:
         """Take note that a run's wait is over; None when it was before. It stays until it is taken out."""
@@ -114,7 +142,7 @@ class Parked:
         self._woken.discard(run)
         if head is not None:
             key = address(head.subject).key
-            del self._by_key[key][run]
+            self._by_key[key] = tuple(other for other in self._by_key[key] if other != run)
             if not self._by_key[key]:
                 del self._by_key[key]
 
@@ -137,3 +165,9 @@ class Parked:
                 await self._changed.wait()
             finally:
                 alarm.cancel()
+
+
+@lru_cache(maxsize=256)
+def _shared(value: T) -> T:
+    """The same object for equal values: thousands of heads name few handlers."""
+    return value

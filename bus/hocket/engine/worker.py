@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, assert_never
 
 from hocket.agent import Agent
@@ -23,6 +24,7 @@ from hocket.process import Process
 from hocket.run import Run, Suspend
 from hocket.subjects import address
 from hocket.telemetry import note
+from hocket_schemas.envelope import Envelope
 
 
 class Worker:
@@ -52,7 +54,8 @@ class Worker:
         self.live = LiveOutput(log, agent.name, tenure.token)
         self._parked = Parked(process.clock)
         self._recall = Recall(log)
-        self._answers = Answers(agent, log, self._handling, self._parked, self._recall)
+        caught_up = partial(committer.caught_up, tenure)
+        self._answers = Answers(agent, log, self._handling, self._parked, self._recall, caught_up)
         self._journals = Journals(tenure, committer, self._recall, agent.limits)
         self._dispatcher: Dispatcher
         self._room = asyncio.Event()
@@ -63,7 +66,7 @@ class Worker:
         """How many events wait for this agent: in the log, and in hand."""
         return self._pending + self.tenure.cursor.in_hand
 
-    async def serve(self, heads: Sequence[Message], consumption: Consumption, stop: asyncio.Event) -> None:
+    async def serve(self, runs: Sequence[tuple[str, Head]], consumption: Consumption, stop: asyncio.Event) -> None:
         """Take up the open runs, then deliveries, until `stop`; the first failure ends the tenure.
 
         At a stop, running handlers get `drain_s` to finish, and everything that is finished is committed.
@@ -72,7 +75,7 @@ class Worker:
         limits = self._agent.limits
         async with asyncio.TaskGroup() as tasks:
             self._dispatcher = Dispatcher(self._turn, tasks, limits.concurrency)
-            self._resume(heads)
+            self._resume(runs)
             ended = tasks.create_task(self.tenure.ended())
             pump = tasks.create_task(self._pump(consumption))
             waker = tasks.create_task(self._wake())
@@ -100,15 +103,14 @@ class Worker:
                 self._move_out(work, work.received)
         self._dispatcher.cancel()
 
-    def _resume(self, heads: Sequence[Message]) -> None:
+    def _resume(self, runs: Sequence[tuple[str, Head]]) -> None:
         """Take up the open runs: their events left the cursor's window, so nothing delivers them again."""
         running: list[Work] = []
-        for message in heads:
-            head = Head.from_json(message.data)
+        for run, head in runs:
             if head.waiting:
-                self._parked.park(message.subject, head)
+                self._parked.park(run, head)
             else:
-                running.append(_going_on(message.subject, head))
+                running.append(_going_on(run, head))
         for work in sorted(running, key=lambda work: work.seq):
             self._dispatcher.add(work)
 
@@ -159,7 +161,7 @@ class Worker:
             self._process.reach("after handler")
             match outcome:
                 case Done():
-                    await self._commit(work, cell, outcome)
+                    await self._commit(work, cell, outcome, run)
                     return
                 case Waits(suspend, done):
                     await self._park(work, received, cell, done, run, suspend)
@@ -223,18 +225,22 @@ class Worker:
             await self._bury(work, message, Dead(error, 0))
             return
         transition = Transition(self.tenure, work.seq, events=answer.events)
-        woken = [(run, replace(head, until_s=0.0)) for run, head in answer.runs if self._parked.wake(run)]
+        woken = [
+            (run, replace(head, until_s=0.0, approval=None)) for run, head in answer.runs if self._parked.wake(run)
+        ]
         # The head says that its answer has come, in the same commit that finishes the answer: whoever recovers
         # after that goes on with the run.
         transition.records += [Write(run, head.to_json()) for run, head in woken]
         await self._put(transition, work, ends=True)
         for run, head in woken:
-            self._dispatcher.add(_going_on(run, head))
+            self._dispatcher.add(_going_on(run, head, answer.decisions))
 
-    async def _commit(self, work: Work, cell: Cell | None, done: Done) -> None:
+    async def _commit(self, work: Work, cell: Cell | None, done: Done, run: Run) -> None:
         """Hand the outcome to the committer."""
         transition = self._transition(work, cell, done)
-        transition.single = done.home and len(done.events) == 1 and transition.cell is None
+        if run.noted:
+            transition.records += self._journals.writes(work, run.of_end())
+        transition.single = done.home and len(done.events) == 1 and not (transition.cell or transition.records)
         await self._put(transition, work, ends=True)
 
     async def _park(
@@ -257,7 +263,7 @@ class Worker:
             return
         head = replace(head, emitted=run.emitted + len(done.events))
         transition = self._transition(work, cell, done)
-        transition.records += [self._journals.write(work, i, entry) for i, entry in run.of_wait(head.emitted)]
+        transition.records += self._journals.writes(work, run.of_wait(head.emitted))
         transition.records.append(Write(name, head.to_json()))
         if await self._put(transition, work, ends=False):
             self._parked.park(name, head)
@@ -371,9 +377,10 @@ class Worker:
         note(logging.INFO, event, agent=self._agent.name, shard=self._log.shard, **fields)
 
 
-def _going_on(run: str, head: Head) -> Work:
-    """A run that was found, or whose time has come, as work."""
-    return Work(Seq(head.seq), address(head.subject).key, head.suspect, run=run, head=head)
+def _going_on(run: str, head: Head, decisions: Sequence[tuple[int, Envelope]] = ()) -> Work:
+    """A run that was found, or whose time or answer has come, as work."""
+    key = address(head.subject).key
+    return Work(Seq(head.seq), key, head.suspect, run=run, head=head, decisions=decisions or None)
 
 
 def _key_of(message: Message) -> str:
