@@ -37,7 +37,8 @@ async def step(
 
     Without a policy a failure is raised as it is and not remembered; with one, the last failure is final.
     """
-    occurrence, known = await run.recall(name)
+    digest = digest_of(arguments, keywords)
+    occurrence, known = await run.recall(name, digest)
     if known is None:
         loop = asyncio.get_running_loop()
         began_s, attempts, error = loop.time(), 0, None
@@ -60,7 +61,7 @@ async def step(
             occurrence,
             journal.STEP,
             rfc3339(process.clock.now_s()),
-            digest=digest_of(arguments, keywords),
+            digest=digest,
             took_s=loop.time() - began_s,
             result=result,
             error=error,
@@ -81,7 +82,8 @@ async def effect(
     saga: str,
 ) -> Any:
     """Do an effect once: intent first, then the call, then the outcome, each in the log before the next."""
-    occurrence, known = await run.recall(declared.name)
+    digest = digest_of(arguments, keywords)
+    occurrence, known = await run.recall(declared.name, digest)
     if known is None:
         given = orjson.loads(journal.as_json([arguments, keywords]))
         known = Entry(
@@ -90,7 +92,7 @@ async def effect(
             journal.EFFECT,
             rfc3339(process.clock.now_s()),
             phase=VOID,
-            digest=digest_of(arguments, keywords),
+            digest=digest,
             key=key_of(saga, declared.name, given),
             saga=saga,
             arguments=given,
@@ -269,7 +271,7 @@ async def approve(
 ) -> Decision:
     """Ask people, and wait until enough of them have decided, or it is too late. Always suspends the run."""
     name = f"approval {request.question}"
-    occurrence, known = await run.recall(name)
+    occurrence, known = await run.recall(name, request.digest)
     now_s = process.clock.now_s()
     replayed = known is not None
     if known is None:
@@ -282,6 +284,7 @@ async def approve(
             journal.APPROVAL,
             rfc3339(now_s),
             phase=BEGUN,
+            digest=request.digest,
             until_s=until_s,
             key=asked.approval,
             arguments=asked.model_dump(mode="json"),

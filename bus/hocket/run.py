@@ -24,6 +24,7 @@ SLEEP = "sleep"
 WAIT = "wait"
 EFFECT = "effect"
 APPROVAL = "approval"
+NOTICE = "notice"
 
 BEGUN = "begun"
 PARKED = "parked"
@@ -181,6 +182,7 @@ class Run:
     _resting: set["asyncio.Task[Any] | None"] = field(default_factory=set)
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
     _counts: dict[str, int] = field(default_factory=dict)
+    _changed: dict[tuple[str, int], None] = field(default_factory=dict)
     _recorded: int = 0
     _loading: asyncio.Lock | None = None
 
@@ -188,6 +190,7 @@ class Run:
         """Begin another execution from the top."""
         self.executions += 1
         self._counts = {}
+        self._changed = {}
         self.taken = set()
         self.passed = passed
 
@@ -232,18 +235,25 @@ class Run:
         self._calls.pop(call, None)
         self._ended.set()
 
-    async def recall(self, name: str) -> tuple[int, Entry | None]:
-        """The next occurrence of a name, and what the journal has of it."""
+    async def recall(self, name: str, digest: str = "") -> tuple[int, Entry | None]:
+        """The next occurrence of a name, and what the journal has of it. `digest` is that of its arguments now."""
         occurrence = self._counts.get(name, 0)
         self._counts[name] = occurrence + 1
+        known = (await self.loaded()).get((name, occurrence))
+        if known is not None and digest and known.digest and digest != known.digest:
+            self._changed[name, occurrence] = None
+        return occurrence, known
+
+    async def loaded(self) -> dict[tuple[str, int], Entry]:
+        """The journal, by name and occurrence."""
         if self.entries is None:
             self._loading = self._loading or asyncio.Lock()
             async with self._loading:
                 if self.entries is None:
-                    entries = await self.memory.load()
+                    entries = [(i, entry) for i, entry in await self.memory.load()]
                     self._recorded = entries[-1][0] + 1 if entries else 0
-                    self.entries = {(entry.name, entry.occurrence): entry for _, entry in entries}
-        return occurrence, self.entries.get((name, occurrence))
+                    self.entries = {(e.name, e.occurrence): e for _, e in entries if e.kind != NOTICE}
+        return self.entries
 
     async def remember(self, entry: Entry) -> None:
         """Put an entry into the journal."""
@@ -270,6 +280,18 @@ class Run:
         assert self.entries is not None, "a run recalls before it begins to wait"
         self.begun.append(entry)
         self.entries[entry.name, entry.occurrence] = entry
+
+    def notice(self, at: str) -> Entry | None:
+        """What a change of the code, or of its mind, has left in the journal; None: the execution met all of it.
+
+        Vanished: done before, and never asked for by the execution that ended. Changed: asked for with other
+        arguments than it was done with.
+        """
+        gone = [place for place in self.entries or () if place[1] >= self._counts.get(place[0], 0)]
+        if not gone and not self._changed:
+            return None
+        found = {"vanished": list(map(_told, gone)), "changed": list(map(_told, self._changed))}
+        return Entry(NOTICE, 0, NOTICE, at, result=found)
 
     def of_end(self) -> list[tuple[int, Entry]]:
         """What the last append of the run adds to the journal, with its numbers."""
@@ -320,10 +342,15 @@ def typed(function: Callable[..., Any], result: Any) -> Any:
 def digest_of(arguments: Sequence[Any], keywords: dict[str, Any]) -> str:
     """A short digest of a call's arguments, for comparing them over time."""
     try:
-        body = to_json([arguments, sorted(keywords.items())], fallback=repr)
+        body = to_json([arguments, sorted(keywords.items())], fallback=lambda value: type(value).__qualname__)
     except (PydanticSerializationError, ValueError):
         return ""
     return blake2b(body, digest_size=8).hexdigest()
+
+
+def _told(place: tuple[str, int]) -> str:
+    name, occurrence = place
+    return f"{name} #{occurrence + 1}" if occurrence else name
 
 
 def failure_of(entry: Entry) -> StepFailed:

@@ -235,8 +235,11 @@ def test_an_idempotent_receiver_that_never_answers_is_no_proof_that_nothing_happ
 
 
 def test_a_result_too_large_for_the_log_is_the_event_s_fault() -> None:
+    async def talk() -> str:
+        return "x" * 2_000_000
+
     async def wordy(ctx: Context[Lines]) -> str:
-        return await ctx.step(lambda: "x" * 2_000_000)
+        return await ctx.step(talk)
 
     case = Case(wordy)
 
@@ -315,10 +318,13 @@ def test_a_task_that_a_handler_left_behind_does_nothing_durable() -> None:
     left: list[asyncio.Task[Any]] = []
     calls = []
 
+    async def call() -> None:
+        calls.append(1)
+
     async def hasty(ctx: Context[Lines]) -> str:
         async def later() -> None:
             await asyncio.sleep(5)
-            await ctx.step(lambda: calls.append(1))
+            await ctx.step(call)
 
         left.append(asyncio.create_task(later()))
         return "end"

@@ -237,6 +237,12 @@ class Worker:
 
     async def _commit(self, work: Work, cell: Cell | None, done: Done, run: Run) -> None:
         """Hand the outcome to the committer."""
+        if work.head is not None:
+            await run.loaded()
+        notice = run.notice(rfc3339(self._process.clock.now_s())) if run.entries else None
+        if notice is not None:
+            self._note("journal differs", run=self._journals.where(work), **notice.result)
+            run.noted.append(notice)
         transition = self._transition(work, cell, done)
         if run.noted:
             transition.records += self._journals.writes(work, run.of_end())
