@@ -7,6 +7,7 @@ connection to it. With a virtual event loop a run of days takes milliseconds, an
 import asyncio
 import heapq
 import random
+import re
 from bisect import bisect_left
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
@@ -27,6 +28,8 @@ from hocket.log.base import APPEND_MESSAGES_MAX, Expect, Message, Seq, Write
 
 PAYLOAD_BYTES_MAX = 1 << 20
 """The server's default payload limit."""
+
+_WILDCARD = re.compile(r"[*>]")
 
 LISTENER_MESSAGES_MAX = 1024
 """A slow listener keeps this many messages and loses the oldest."""
@@ -93,7 +96,7 @@ class MemoryServer:
         self._expiries: list[tuple[float, int]] = []
         self._durables: dict[str, _Durable] = {}
         self._waiting: dict[asyncio.Future[None], None] = {}  # ordered, so that a seed replays exactly
-        self._listeners: dict[int, tuple[str, deque[Message], asyncio.Event]] = {}
+        self._listeners: dict[int, tuple[str, list[str], deque[Message], asyncio.Event]] = {}
         self._serial = 0
 
     def connect(self, faults: Faults | None = None) -> "MemoryLog":
@@ -140,11 +143,14 @@ class MemoryServer:
     def since(self, start: int, filters: Sequence[str], most: int) -> list[Message]:
         """Up to `most` messages from `start` on that match."""
         self._expire()
-        patterns = [f.split(".") for f in filters]
+        patterns = [_selective(pattern) for pattern in filters]
         found: list[Message] = []
         for index in range(bisect_left(self._seqs, start), len(self._seqs)):
             message = self._at.get(self._seqs[index])
-            if message and any(matches(message.subject, pattern) for pattern in patterns):
+            if message is None:
+                continue
+            subject = message.subject
+            if any(subject.startswith(prefix) and matches(subject, pattern) for prefix, pattern in patterns):
                 found.append(message)
                 if len(found) == most:
                     break
@@ -233,8 +239,8 @@ class MemoryServer:
     def tell(self, subject: str, data: bytes) -> None:
         """Hand a message to whoever listens now."""
         message = Message(subject, Seq(0), data)
-        for pattern, queue, ready in self._listeners.values():
-            if matches(subject, pattern.split(".")):
+        for prefix, pattern, queue, ready in self._listeners.values():
+            if subject.startswith(prefix) and matches(subject, pattern):
                 queue.append(message)
                 ready.set()
 
@@ -245,7 +251,7 @@ class MemoryServer:
         serial = self._serial
         queue: deque[Message] = deque(maxlen=LISTENER_MESSAGES_MAX)
         ready = asyncio.Event()
-        self._listeners[serial] = (pattern, queue, ready)
+        self._listeners[serial] = (*_selective(pattern), queue, ready)
 
         async def heard() -> AsyncIterator[Message]:
             while True:
@@ -392,6 +398,11 @@ class _MemoryConsumption:
 
     async def ack(self, floor: Seq) -> None:
         """See `Consumption.ack`. The twin keeps no lag, so there is nothing to do."""
+
+
+def _selective(pattern: str) -> tuple[str, list[str]]:
+    """What matching subjects begin with, which tells most others at once, and the pattern's tokens."""
+    return _WILDCARD.split(pattern)[0], pattern.split(".")
 
 
 def matches(subject: str, pattern: Sequence[str]) -> bool:
