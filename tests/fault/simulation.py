@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import orjson
 from pydantic import BaseModel
+from tests.fault.simulated_runs import Runs
 
 from hocket.agent import Agent, Context
 from hocket.clock import LoopClock
@@ -51,7 +52,7 @@ class Provoked:
     kills: int = 0
     tenures: int = 0
     executions: int = 0
-    voids: int = 0
+    resumptions: int = 0
 
 
 @dataclass
@@ -59,8 +60,9 @@ class Simulation:
     """One seed's run: processes come and go while events are published, then everything heals."""
 
     seed: int
-    events: int = 40
+    events: int = 22
     keys: int = 4
+    runs: int = 4
     processes: int = 3
     storm_s: float = 20.0
     provoked: Provoked = field(default_factory=Provoked)
@@ -68,9 +70,10 @@ class Simulation:
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
         self.server = MemoryServer(clock=LoopClock())
-        limits = Limits(slow_s=0.4, heartbeat_s=0.5, silence_s=2.5, silence_at_start_s=1.0, append_s=1.0)
+        limits = Limits(slow_s=0.4, heartbeat_s=0.8, silence_s=2.5, silence_at_start_s=1.0, append_s=1.0)
         self.counter = Agent("counter", state=Applied, limits=limits)
         self.noticer = Agent("noticer", limits=limits)
+        self.runner = Runs(self.rng, limits, self.runs)
         self.accepted: list[str] = []
         self._calm = False
         self._register()
@@ -100,14 +103,18 @@ class Simulation:
     async def run(self) -> list[str]:
         """Live through the storm, heal, and return every violation found."""
         async with Bed(server=self.server) as bed:
-            bed.agents = (self.counter, self.noticer)
+            bed.agents = (self.counter, self.noticer, self.runner.agent)
             async with asyncio.TaskGroup() as tasks:
                 lives = [tasks.create_task(self._life(bed)) for _ in range(self.processes)]
                 weather = tasks.create_task(self._weather())
+                people = tasks.create_task(self.runner.decide(bed))
                 await bed.owned()
-                await self._publish(bed)
+                async with asyncio.TaskGroup() as publishing:
+                    publishing.create_task(self._publish(bed))
+                    publishing.create_task(self.runner.publish(bed, self.keys))
                 await asyncio.sleep(self.rng.random() * self.storm_s)
                 self._calm = True
+                self.runner.calm()
                 weather.cancel()
                 self.server.start()
                 # Late appends of the storm may still arrive; quiet means that they found nothing to break.
@@ -118,8 +125,9 @@ class Simulation:
                 except TimeoutError:
                     return [f"seed {self.seed}: not quiet 300 s after the last fault"]
                 finally:
-                    for life in lives:
-                        life.cancel()
+                    for task in (*lives, people):
+                        task.cancel()
+            self.provoked.resumptions = self.runner.executions - self.runs
             return self.violations(bed)
 
     async def _publish(self, bed: Bed) -> None:
@@ -197,7 +205,10 @@ class Simulation:
 
     def violations(self, bed: Bed) -> list[str]:
         """Hold what is in the log, and all that ever was, against the promises."""
-        return [f"seed {self.seed}: {text}" for text in (*self._of_events(bed), *self._of_states())]
+        return [f"seed {self.seed}: {text}" for text in self._violations(bed)]
+
+    def _violations(self, bed: Bed) -> list[str]:
+        return [*self._of_events(bed), *self._of_states(), *self.runner.violations(bed, self.server)]
 
     def _of_events(self, bed: Bed) -> list[str]:
         found, published, entries, dead = [], {}, {}, set()

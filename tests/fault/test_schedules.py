@@ -5,9 +5,13 @@ import asyncio
 import pytest
 from tests.fault.simulation import Provoked, Simulation
 
+from hocket.context import Context
 from hocket.engine import commit, owner, worker
 from hocket.engine.cursor import Cursor, Mark
+from hocket.engine.journal import Journals
+from hocket.engine.runs import Parked
 from hocket.log.base import Write
+from hocket.run import STEP
 from hocket.testing import run_virtual
 
 SEEDS_PER_TEST = 50
@@ -19,7 +23,7 @@ def live(seeds: range) -> tuple[list[str], Provoked]:
     for seed in seeds:
         simulation = Simulation(seed)
         found += run_virtual(simulation.run())
-        for name in ("kills", "tenures", "executions"):
+        for name in ("kills", "tenures", "executions", "resumptions"):
             setattr(total, name, getattr(total, name) + getattr(simulation.provoked, name))
     return found, total
 
@@ -30,7 +34,8 @@ def test_no_schedule_loses_doubles_halves_or_reorders_anything(first: int) -> No
 
     assert violations == []
     assert provoked.kills > 3 * SEEDS_PER_TEST, "too little was provoked for the run to prove anything"
-    assert provoked.executions > 41 * SEEDS_PER_TEST, "nothing was ever handled again"
+    assert provoked.executions > 23 * SEEDS_PER_TEST, "nothing was ever handled again"
+    assert provoked.resumptions > 8 * SEEDS_PER_TEST, "no run ever went on"
 
 
 def test_a_seed_replays_the_same_life() -> None:
@@ -80,6 +85,34 @@ def _with_half_done_state_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker.Worker, "_restore", lambda self, cell: None)
 
 
+def _with_steps_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = Journals.load
+
+    async def forgetful(self: Journals, work) -> list:
+        return [(i, entry) for i, entry in await load(self, work) if entry.kind != STEP]
+
+    monkeypatch.setattr(Journals, "load", forgetful)
+
+
+def _with_emissions_counted_from_the_top(monkeypatch: pytest.MonkeyPatch) -> None:
+    def go_on(self: Context, wait) -> None:
+        self.state = self.fresh_state()
+
+    monkeypatch.setattr(Context, "go_on", go_on)
+
+
+def _with_state_kept_over_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def go_on(self: Context, wait) -> None:
+        self.emitted.clear()
+        self.emitted_before = wait.emitted
+
+    monkeypatch.setattr(Context, "go_on", go_on)
+
+
+def _with_answers_that_wake_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Parked, "next_due", lambda self: asyncio.Event().wait())
+
+
 @pytest.mark.parametrize(
     ("plant", "told"),
     [
@@ -89,6 +122,10 @@ def _with_half_done_state_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         (_with_the_cursor_before_the_effects, "counted"),
         (_with_void_state_kept, "state"),
         (_with_half_done_state_kept, "half done"),
+        (_with_steps_forgotten, "outcomes"),
+        (_with_emissions_counted_from_the_top, "marks of"),
+        (_with_state_kept_over_waits, "took effect from"),
+        (_with_answers_that_wake_nobody, "not quiet"),
     ],
 )
 def test_a_planted_bug_is_found(plant, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
