@@ -233,7 +233,7 @@ async def wait(
         run.passed(known)
         raise WaitExpired(known.error[1])
     if known is not None and known.phase == DONE:
-        run.taken.add(known.result["seq"])
+        run.take(known.result["seq"])
         if known.waited:
             run.passed(known)
         return _remembered(known, of_type)
@@ -242,9 +242,8 @@ async def wait(
         if caused_by not in (None, envelope.causationid):
             continue
         event = _read(envelope, of_type[envelope.type])
-        if event is None or seq in run.taken or (where is not None and not where(event)):
+        if event is None or (where is not None and not where(event)) or not run.take(seq):
             continue
-        run.taken.add(seq)
         waited = known is not None
         known = known or Entry(name, occurrence, journal.WAIT, "")
         # The answer itself, since the log may keep the event for a shorter time than the run goes on.

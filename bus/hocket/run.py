@@ -151,8 +151,66 @@ class Memory(Protocol):
 
 
 @dataclass(slots=True, eq=False)
+class Execution:
+    """What one execution of a handler has done durably, and is doing just now."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    """How often it has asked for each name."""
+
+    changed: dict[tuple[str, int], None] = field(default_factory=dict)
+    """What it asked for with other arguments than the journal knows."""
+
+    taken: set[int] = field(default_factory=set)
+    """Sequences of the answers that its waits took."""
+
+    calls: dict[object, "asyncio.Task[Any] | None"] = field(default_factory=dict)
+    """What is being done, and the task that it is done in."""
+
+    resting: set["asyncio.Task[Any] | None"] = field(default_factory=set)
+    """Tasks that have come to a wait, while others have not."""
+
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def do(self, call: Awaitable[T]) -> T:
+        """Do something durable as part of it. A wait lets all that is done beside it come to its end.
+
+        What is done around it, such as a step that waits in the middle, cannot end before it and is not waited for.
+        """
+        around, mine, task = _AROUND.get(), object(), asyncio.current_task()
+        self.calls[mine] = task
+        token = _AROUND.set((*around, mine))
+        try:
+            return await call
+        except Suspend:
+            self._end(mine)
+            self.resting.add(task)
+            await asyncio.sleep(0)  # so that what was put beside it has begun
+            while any(one not in around for one in self.calls):
+                self._ended.clear()
+                await self._ended.wait()
+            raise
+        finally:
+            _AROUND.reset(token)
+            self._end(mine)
+            self.resting.discard(task)
+
+    async def settle(self) -> None:
+        """Leave nothing behind at its end: the next one would do beside it what it still does."""
+        own = asyncio.current_task()
+        left = {task for task in (*self.calls.values(), *self.resting) if task is not None and task is not own}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
+
+    def _end(self, call: object) -> None:
+        self.calls.pop(call, None)
+        self._ended.set()
+
+
+@dataclass(slots=True, eq=False)
 class Run:
-    """What one handling remembers, over executions, crashes and owners."""
+    """What one handling remembers, over executions, crashes and owners. Most handlings do nothing durable."""
 
     memory: Memory
     emitted: int = 0
@@ -161,88 +219,63 @@ class Run:
     entries: dict[tuple[str, int], Entry] | None = None
     """The journal; None until the first durable call asks for it."""
 
-    noted: list[Entry] = field(default_factory=list)
+    noted: tuple[Entry, ...] = ()
     """Entries that ride with the next append of the run, whatever that is."""
-
-    begun: list[Entry] = field(default_factory=list)
-    """Waits that begin with the next append: it is theirs."""
 
     executions: int = 0
     """How often the handler has begun, in this process."""
 
-    taken: set[int] = field(default_factory=set)
-    """Sequences of the answers that earlier waits of this execution took."""
+    execution: Execution | None = None
+    """The one that is under way; None until it does something durable."""
 
     passed: Callable[[Entry], None] = field(default=lambda entry: None)
     """Told each wait that the execution comes past: what was done before it is committed."""
 
-    _calls: dict[object, "asyncio.Task[Any] | None"] = field(default_factory=dict)
-    """What the execution does durably just now, and the task that it does it in."""
+    _begun: tuple[tuple[Entry, Entry | None], ...] = ()
+    """Waits that begin with the next append, which is theirs; and what the journal has in their place."""
 
-    _resting: set["asyncio.Task[Any] | None"] = field(default_factory=set)
-    _ended: asyncio.Event = field(default_factory=asyncio.Event)
-    _counts: dict[str, int] = field(default_factory=dict)
-    _changed: dict[tuple[str, int], None] = field(default_factory=dict)
     _recorded: int = 0
     _loading: asyncio.Lock | None = None
 
     def restart(self, passed: Callable[[Entry], None]) -> None:
         """Begin another execution from the top."""
         self.executions += 1
-        self._counts = {}
-        self._changed = {}
-        self.taken = set()
+        self.execution = None
         self.passed = passed
+        for entry, before in self._begun:  # by an execution that failed beside its wait
+            assert self.entries is not None, "a run recalls before it begins to wait"
+            if before is None:
+                del self.entries[entry.name, entry.occurrence]
+            else:
+                self.entries[entry.name, entry.occurrence] = before
+        self._begun = ()
 
     async def durably(self, call: Awaitable[T]) -> T:
-        """Do something durable as part of this execution. A wait lets all that is done beside it come to its end.
-
-        What is done around it, such as a step that waits in the middle, cannot end before it and is not waited for.
-        """
-        around, mine, task = _AROUND.get(), object(), asyncio.current_task()
-        self._calls[mine] = task
-        token = _AROUND.set((*around, mine))
-        try:
-            return await call
-        except Suspend:
-            self._end(mine)
-            self._resting.add(task)
-            await asyncio.sleep(0)  # so that what was put beside it has begun
-            while any(one not in around for one in self._calls):
-                self._ended.clear()
-                await self._ended.wait()
-            raise
-        finally:
-            _AROUND.reset(token)
-            self._end(mine)
-            self._resting.discard(task)
-
-    @property
-    def unsettled(self) -> bool:
-        """Whether something durable is still being done."""
-        return bool(self._calls or self._resting)
+        """Do something durable."""
+        self.execution = self.execution or Execution()
+        return await self.execution.do(call)
 
     async def settle(self) -> None:
-        """Leave nothing behind at the end of an execution: the next one would do beside it what it still does."""
-        own = asyncio.current_task()
-        left = {task for task in (*self._calls.values(), *self._resting) if task is not None and task is not own}
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left)
-
-    def _end(self, call: object) -> None:
-        self._calls.pop(call, None)
-        self._ended.set()
+        """End all that the execution still does."""
+        if self.execution is not None:
+            await self.execution.settle()
 
     async def recall(self, name: str, digest: str = "") -> tuple[int, Entry | None]:
         """The next occurrence of a name, and what the journal has of it. `digest` is that of its arguments now."""
-        occurrence = self._counts.get(name, 0)
-        self._counts[name] = occurrence + 1
+        execution = self._now
+        occurrence = execution.counts.get(name, 0)
+        execution.counts[name] = occurrence + 1
         known = (await self.loaded()).get((name, occurrence))
         if known is not None and digest and known.digest and digest != known.digest:
-            self._changed[name, occurrence] = None
+            execution.changed[name, occurrence] = None
         return occurrence, known
+
+    def take(self, seq: int) -> bool:
+        """Take an answer for a wait; False when an earlier one has it."""
+        if seq in self._now.taken:
+            return False
+        self._now.taken.add(seq)
+        return True
 
     async def loaded(self) -> dict[tuple[str, int], Entry]:
         """The journal, by name and occurrence."""
@@ -250,7 +283,7 @@ class Run:
             self._loading = self._loading or asyncio.Lock()
             async with self._loading:
                 if self.entries is None:
-                    entries = [(i, entry) for i, entry in await self.memory.load()]
+                    entries = await self.memory.load()
                     self._recorded = entries[-1][0] + 1 if entries else 0
                     self.entries = {(e.name, e.occurrence): e for _, e in entries if e.kind != NOTICE}
         return self.entries
@@ -260,7 +293,7 @@ class Run:
         assert self.entries is not None, "a run recalls before it remembers"
         entries = self._numbered([*self.noted, entry])
         self._recorded += len(entries)
-        self.noted.clear()
+        self.noted = ()
         if entry.phase == DONE:
             # Before it is stored: an attempt that is cut off here leaves the entry on its way, and the next attempt
             # comes after it in the log. An intent that nobody has acted upon may be made again.
@@ -272,13 +305,13 @@ class Run:
         """Put an entry into the journal with whatever comes next: the log would lead to the same again until then."""
         assert self.entries is not None, "a run recalls before it notes"
         self.memory.check(entry)
-        self.noted.append(entry)
+        self.noted = (*self.noted, entry)
         self.entries[entry.name, entry.occurrence] = entry
 
     def begin(self, entry: Entry) -> None:
         """Put an entry into the journal together with the wait that it begins: one append holds both."""
         assert self.entries is not None, "a run recalls before it begins to wait"
-        self.begun.append(entry)
+        self._begun = (*self._begun, (entry, self.entries.get((entry.name, entry.occurrence))))
         self.entries[entry.name, entry.occurrence] = entry
 
     def notice(self, at: str) -> Entry | None:
@@ -287,10 +320,11 @@ class Run:
         Vanished: done before, and never asked for by the execution that ended. Changed: asked for with other
         arguments than it was done with.
         """
-        gone = [place for place in self.entries or () if place[1] >= self._counts.get(place[0], 0)]
-        if not gone and not self._changed:
+        now = self._now
+        gone = [place for place in self.entries or () if place[1] >= now.counts.get(place[0], 0)]
+        if not gone and not now.changed:
             return None
-        found = {"vanished": list(map(_told, gone)), "changed": list(map(_told, self._changed))}
+        found = {"vanished": list(map(_told, gone)), "changed": list(map(_told, now.changed))}
         return Entry(NOTICE, 0, NOTICE, at, result=found)
 
     def of_end(self) -> list[tuple[int, Entry]]:
@@ -299,7 +333,12 @@ class Run:
 
     def of_wait(self, emitted: int) -> list[tuple[int, Entry]]:
         """What the append of a wait adds to the journal, with its numbers."""
-        return self._numbered([*self.noted, *(replace(entry, emitted=emitted) for entry in self.begun)])
+        return self._numbered([*self.noted, *(replace(entry, emitted=emitted) for entry, _ in self._begun)])
+
+    @property
+    def _now(self) -> Execution:
+        self.execution = self.execution or Execution()
+        return self.execution
 
     def _numbered(self, entries: Sequence[Entry]) -> list[tuple[int, Entry]]:
         return list(enumerate(entries, start=self._recorded))

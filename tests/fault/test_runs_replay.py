@@ -337,6 +337,26 @@ def test_a_task_that_a_handler_left_behind_does_nothing_durable() -> None:
     assert calls == []
 
 
+def test_a_wait_beside_something_that_fails_begins_again_with_the_next_attempt() -> None:
+    failures = iter([ConnectionError("no line")])
+
+    async def look() -> str:
+        await asyncio.sleep(1)
+        for failure in failures:
+            raise failure
+        return "seen"
+
+    async def both(ctx: Context[Lines]) -> str:
+        ctx.state.lines.append("before")
+        ctx.emit(Said(text="before"))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(ctx.sleep(60))
+            tasks.create_task(ctx.step(look))
+        return str(ctx.state.lines)
+
+    assert Case(both).play(an_hour) == ["before", "['before']"]
+
+
 def test_an_attempt_that_times_out_while_its_outcome_is_written_knows_it_afterwards() -> None:
     agent, calls = Agent("runner", state=Lines), []
     slow: list[float] = []

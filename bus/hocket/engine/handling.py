@@ -373,8 +373,7 @@ async def _call(handler: Handler, event: Event, context: Context[Any]) -> Any:
         raise _first(waits) from None  # they are come to one after the other
     finally:
         context.over = True
-        if context.run.unsettled:
-            await context.run.settle()
+        await context.run.settle()
 
 
 def _first(group: BaseExceptionGroup[Suspend]) -> Suspend:

@@ -242,7 +242,7 @@ class Worker:
         notice = run.notice(rfc3339(self._process.clock.now_s())) if run.entries else None
         if notice is not None:
             self._note("journal differs", run=self._journals.where(work), **notice.result)
-            run.noted.append(notice)
+            run.noted = (*run.noted, notice)
         transition = self._transition(work, cell, done)
         if run.noted:
             transition.records += self._journals.writes(work, run.of_end())
