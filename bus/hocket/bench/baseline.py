@@ -1,4 +1,4 @@
-"""What the chain is measured against: the same hops as plain JetStream publishes, with one ack each.
+"""What hocket is measured against: plain JetStream publishes, with one ack each, one by one or as the hops of a chain.
 
 No deduplication, no fence, no state: a message handled twice is passed on twice. In order, each consumer
 handles one message after the other, as a plain loop does; at once, all that it has fetched, and what was first
@@ -9,6 +9,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 
 import nats
@@ -22,6 +23,24 @@ IN_ORDER = "plain"
 AT_ONCE = "loose"
 LENGTH = 4
 FETCHED = 500
+
+
+@asynccontextmanager
+async def publishing(url: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Makes one plain publish with its ack, to a stream of its own."""
+    connection = await nats.connect(url)
+    js = connection.jetstream()
+    await js.add_stream(StreamConfig(name="single", subjects=["single.>"], storage=StorageType.FILE))
+    numbers = count()
+
+    async def publish() -> None:
+        number = next(numbers)
+        await js.publish(f"single.{number}", orjson.dumps({"number": number, "text": TEXT}), timeout=30)
+
+    try:
+        yield publish
+    finally:
+        await connection.close()
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Commands that measure: `bench chain`."""
+"""Commands that measure: `bench chain`, `bench steps` and `bench parked`."""
 
 from typing import Annotated
 
@@ -11,6 +11,8 @@ commands = typer.Typer()
 bench = typer.Typer(no_args_is_help=True, help="Measure this machine, beside a baseline from the same run.")
 commands.add_typer(bench, name="bench")
 
+Sync = Annotated[str, typer.Option(help="The server's sync_interval: 'always', or a duration.")]
+
 
 @bench.callback()
 def _bench() -> None:
@@ -19,7 +21,7 @@ def _bench() -> None:
 
 @bench.command("chain", epilog="Example: hocket bench chain --sync 2m")
 def chain_command(
-    sync: Annotated[str, typer.Option(help="The server's sync_interval: 'always', or a duration.")] = "always",
+    sync: Sync = "always",
     as_json: AsJson = False,
 ) -> None:
     """Four stateless agents that pass events on, against the same hops as plain JetStream publishes.
@@ -53,4 +55,34 @@ def chain_command(
         f"\np50 at 1 in flight: {chain.latency_ratio:.2f}x plain JetStream's. Rate at the highest load: "
         f"{chain.rate_ratio:.1f}x, and {chain.unordered_rate_ratio:.1f}x that of giving up the order too. "
         f"Worker memory: {chain.worker_rss_mib:.0f} MiB."
+    )
+
+
+@bench.command("steps", epilog="Example: hocket bench steps --runs 20")
+def steps_command(
+    runs: Annotated[int, typer.Option(min=1, help="How many runs are made one after the other.")] = 60,
+    together: Annotated[int, typer.Option(min=1, help="How many runs are started at once.")] = 200,
+    sync: Sync = "always",
+    as_json: AsJson = False,
+) -> None:
+    """What a step of a run costs, against one plain JetStream publish with its acknowledgement."""
+    from hocket.bench.steps import measure
+
+    steps = runtime.run(measure(sync=sync, runs=runs, together=together, say=say))
+    if as_json:
+        print_json(steps.as_json())
+        return
+    print(f"A run is {steps.steps} steps, one after the other; sync_interval {steps.sync}.\n")
+    print_table(
+        ["what", "ms each", "per second", "CPU us each"],
+        [
+            ["plain JetStream publish", f"{steps.publish_ms:.2f}", f"{1000 / steps.publish_ms:,.0f}", None],
+            ["step of a run that is alone", f"{steps.step_ms:.2f}", f"{1000 / steps.step_ms:,.0f}", None],
+            [f"steps of {steps.together} runs", None, f"{steps.per_s:,.0f}", f"{steps.cpu_us_per_step:.0f}"],
+        ],
+        empty="nothing was measured",
+    )
+    print(
+        f"\nA step costs {steps.cost_ratio:.2f}x a plain publish; "
+        f"{steps.together} runs at once take {steps.rate_ratio:.1f}x the steps per second of one."
     )
