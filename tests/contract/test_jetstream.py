@@ -258,27 +258,24 @@ async def test_a_wrong_password_is_named(guarded: EmbeddedServer, domain: str) -
 
 
 async def test_a_connection_that_the_server_closes_is_replaced(log: JetStreamLog) -> None:
-    before = log._link._connection
+    before = log._link._session
     assert before
-    # The server answers an oversized message by closing the connection, and nats-py by giving up for good.
-    await before.client._send_command(b"PUB x 99999999\r\n")
-    await before.client._flush_pending()
+
+    before.connection.subscribe("not a subject", lambda message: None)
 
     assert await surely(log, Write(f"{log.domain}.0.a", b"", Expect(f"{log.domain}.0.a", 0))) == 1
-    assert log._link._connection is not before
+    assert log._link._session is not before
 
 
-async def test_a_connection_whose_reading_has_died_is_replaced(log: JetStreamLog) -> None:
-    before = log._link._connection
+async def test_a_connection_that_brings_nonsense_is_replaced(log: JetStreamLog) -> None:
+    before = log._link._session
     assert before
-    assert before.client._reading_task
-    before.client._reading_task.cancel()
 
-    async def replaced() -> bool:
-        return log._link._connection not in (None, before)
+    before.connection.data_received(b"HTTP/1.1 400 Bad Request\r\n")
 
-    await until(replaced, within_s=15)
+    assert not before.connection.up
     assert await log.append([Write(f"{log.domain}.0.a", b"")]) == 1
+    assert log._link._session is not before
 
 
 async def test_a_paused_server_is_noticed_and_found_again(server: EmbeddedServer, domain: str) -> None:
@@ -327,7 +324,7 @@ async def test_a_delivery_that_went_elsewhere_is_noticed(
         log.consume("reader", [f"{domain}.0.>"], start=1) as mine,
         other._link.channel(thief, soon(), speaks="") as channel,
     ):
-        await channel.send(thief.request, b"1", reply=True)
+        channel.send(thief.request, b"1", reply=True)
         await other.end()  # its answer shows that the pull before it has arrived
         await log.append([Write(f"{domain}.0.a.{i}", b"") for i in range(2 + more)])
 

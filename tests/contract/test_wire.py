@@ -8,7 +8,7 @@ import pytest
 from hocket.errors import AppendTooLarge, Conflict, HocketError, LogError, OutcomeUnknown, StorageFull, Unavailable
 from hocket.log.base import Expect, Seq, Write
 from hocket.log.pull import Position, position
-from hocket.log.wire import Again, Frame, Refused, Stored, frames, stored_message, verdict
+from hocket.log.wire import Again, Frame, Refused, Stored, frames, headers_of, stored_message, verdict
 
 
 def refused(code: int, err_code: int, description: str = "") -> bytes:
@@ -19,24 +19,26 @@ def refused(code: int, err_code: int, description: str = "") -> bytes:
 def test_a_single_write_is_a_plain_publish() -> None:
     write = Write("d.0.evt.a", b"x", Expect("d.0.own.a", 7), timedelta(days=1), {"Content-Type": "text/plain"})
 
-    assert frames([write], "batch") == [
-        Frame(
-            "d.0.evt.a",
-            b"x",
-            {
-                "Content-Type": "text/plain",
-                "Nats-Expected-Last-Subject-Sequence": "7",
-                "Nats-Expected-Last-Subject-Sequence-Subject": "d.0.own.a",
-                "Nats-TTL": "86400s",
-            },
-        )
-    ]
+    (frame,) = frames([write], "batch")
+
+    assert (frame.subject, frame.data) == ("d.0.evt.a", b"x")
+    assert frame.size == len(frame.head) + 1
+    assert headers_of(frame.head) == {
+        "Content-Type": "text/plain",
+        "Nats-Expected-Last-Subject-Sequence": "7",
+        "Nats-Expected-Last-Subject-Sequence-Subject": "d.0.own.a",
+        "Nats-TTL": "86400s",
+    }
+
+
+def test_a_write_without_conditions_travels_without_headers() -> None:
+    assert frames([Write("d.0.a", b"x")], "batch") == [Frame("d.0.a", b"x")]
 
 
 def test_several_writes_are_a_batch_that_its_last_one_commits() -> None:
     made = frames([Write("d.0.a", b"1", Expect("d.0.a", 0)), Write("d.0.b", b"2")], "batch")
 
-    assert [frame.headers for frame in made] == [
+    assert [headers_of(frame.head) for frame in made] == [
         {"Nats-Batch-Id": "batch", "Nats-Batch-Sequence": "1", "Nats-Expected-Last-Subject-Sequence": "0"},
         {"Nats-Batch-Id": "batch", "Nats-Batch-Sequence": "2", "Nats-Batch-Commit": "1"},
     ]

@@ -19,7 +19,8 @@ from hocket.errors import ConsumerLost, OutcomeUnknown, ServerTooOld, TopologyMi
 from hocket.ids import fresh
 from hocket.log import wire
 from hocket.log.base import Message, Seq, Write
-from hocket.log.jetstream_link import Link, Received
+from hocket.log.connection import Received
+from hocket.log.jetstream_link import Link
 from hocket.log.pull import Deliveries
 from hocket.log.topology import (
     ConsumerSettings,
@@ -237,12 +238,12 @@ class JetStreamLog:
             await pauses.next(f"others make the consumer {name} at the same time")
         async with self._reading(settings) as deliveries:
             yield deliveries
-            await deliveries.flush()
+            deliveries.flush()
 
     async def tell(self, subject: str, data: bytes) -> None:
         """See `Log.tell`. Raises Unavailable at once when there is no connection."""
         wire.check_subject(subject)
-        await self._link.tell(wire.Frame(subject, data))
+        self._link.tell(wire.Frame(subject, data))
 
     @asynccontextmanager
     async def listen(self, subject: str) -> AsyncIterator[AsyncIterator[Message]]:
@@ -265,7 +266,7 @@ class JetStreamLog:
             answer = _Answer()
             try:
                 async with self._link.channel(answer, until, speaks=subject) as channel, asyncio.timeout(ATTEMPT_S):
-                    if not await channel.send(subject, question, reply=True):
+                    if not channel.send(subject, question, reply=True):
                         return None
                     # Asked meanwhile: an end that is younger than the answer costs one more try, and no truth.
                     least = await self.end() if least is None else least
@@ -303,7 +304,7 @@ class JetStreamLog:
                 yield deliveries
             finally:
                 if not settings.durable:
-                    await channel.send(f"$JS.API.CONSUMER.DELETE.{self.stream}.{settings.name}", b"")
+                    channel.send(f"$JS.API.CONSUMER.DELETE.{self.stream}.{settings.name}", b"")
 
     async def _newest_of(self, filters: Sequence[str]) -> int:
         """The sequence of the newest message under any filter, as the leader knows it."""
@@ -395,7 +396,7 @@ class _Answer:
         self.ended: asyncio.Future[Mapping[str, str]] = asyncio.get_running_loop().create_future()
 
     def receive(self, message: Received) -> None:
-        headers = message.headers or {}
+        headers = message.headers
         if "Status" not in headers:
             self.messages.append(message)
         elif not self.ended.done():
@@ -405,7 +406,7 @@ class _Answer:
         if not self.ended.done():
             self.ended.set_exception(Unavailable(reason))
 
-    async def tick(self) -> None:
+    def tick(self) -> None:
         """The wait for the end has its own deadline."""
 
 
@@ -418,7 +419,7 @@ class _Listener:
         self._lost = ""
 
     def receive(self, message: Received) -> None:
-        headers = wire.own_headers(message.headers)
+        headers = wire.own_headers(message.head)
         self._heard.append(Message(message.subject, Seq(0), message.data, headers=headers))
         self._ready.set()
 
@@ -426,7 +427,7 @@ class _Listener:
         self._lost = reason
         self._ready.set()
 
-    async def tick(self) -> None:
+    def tick(self) -> None:
         """Silence means nothing here."""
 
     async def heard(self) -> AsyncIterator[Message]:

@@ -14,7 +14,8 @@ import orjson
 
 from hocket.errors import ConsumerLost
 from hocket.log.base import Message, Seq
-from hocket.log.jetstream_link import TICK_S, Channel, Received
+from hocket.log.connection import Received
+from hocket.log.jetstream_link import TICK_S, Channel
 from hocket.log.wire import own_headers
 
 PULL_MESSAGES = 512
@@ -101,7 +102,7 @@ class Deliveries:
     async def begin(self, channel: Channel) -> None:
         """Send the first pull."""
         self._channel = channel
-        await self._pull()
+        self._pull()
 
     async def take(self, most: int, *, idle: bool = False) -> list[Message]:
         """Wait for deliveries; return between 1 and `most`, in log order. One caller at a time.
@@ -112,7 +113,7 @@ class Deliveries:
         while True:
             if self._lost is not None:
                 raise ConsumerLost(f"{self.consumer}: {self._lost}")
-            await self._pull()
+            self._pull()
             if self._buffer:
                 taken = [self._buffer.popleft() for _ in range(min(most, len(self._buffer)))]
                 self._buffer_bytes -= sum(len(message.data) for message in taken)
@@ -132,28 +133,28 @@ class Deliveries:
         while unfinished and unfinished[0][0] <= floor:
             self._owed = unfinished.popleft()[1]
         if asyncio.get_running_loop().time() >= self._ack_after_s:
-            await self.flush()
+            self.flush()
 
-    async def flush(self) -> None:
+    def flush(self) -> None:
         """Send the acknowledgement that is owed, if any."""
         if self._owed and self._channel:
             owed, self._owed = self._owed, ""
             self._ack_after_s = asyncio.get_running_loop().time() + ACK_EVERY_S
-            await self._channel.send(owed, _ACK)
+            self._channel.send(owed, _ACK)
 
     def receive(self, message: Received) -> None:
         """Take a delivery or a word of the server."""
         self._silent_ticks = 0
         at = position(message.reply) if message.reply else None
         if at is None:
-            self._hear(message.headers or {})
+            self._hear(message.headers)
         elif at.nth != self._nth + 1 or at.seq <= self._seq or at.delivered != 1:
             self.lose(f"after {self._seq} (delivery {self._nth}) came {at}")
         else:
             self._nth, self._seq = at.nth, at.seq
             self._open -= 1
             self._idle = False
-            headers = own_headers(message.headers)
+            headers = own_headers(message.head)
             seq = Seq(at.seq)
             self._buffer_bytes += len(message.data)
             self._buffer.append(Message(message.subject, seq, message.data, at.time_ns, headers, at.pending))
@@ -167,20 +168,20 @@ class Deliveries:
             self._lost = reason
             self._wake()
 
-    async def tick(self) -> None:
+    def tick(self) -> None:
         """Notice silence, and send what is owed."""
         if self._open > 0:  # else the server owes us no word
             self._silent_ticks += 1
             if self._silent_ticks > _TICKS_SILENT_MAX:
                 self.lose(f"silent for {SILENCE_S} s")
-        await self.flush()
+        self.flush()
 
-    async def _pull(self) -> None:
+    def _pull(self) -> None:
         """Ask for more when little is on its way and little is held."""
         much = len(self._buffer) > PULL_MESSAGES or self._buffer_bytes > PULL_BYTES
         if self._open <= PULL_MESSAGES // 2 and not much and self._lost is None:
             self._open += PULL_MESSAGES
-            if not (self._channel and await self._channel.send(self.request, _PULL, reply=True)):
+            if not (self._channel and self._channel.send(self.request, _PULL, reply=True)):
                 self.lose("the connection was lost")
 
     def _hear(self, headers: Mapping[str, str]) -> None:

@@ -42,7 +42,7 @@ class Got(Protocol):
     @property
     def data(self) -> bytes: ...
     @property
-    def headers(self) -> Mapping[str, str] | None: ...
+    def head(self) -> bytes: ...
 
 
 class Frame(NamedTuple):
@@ -50,15 +50,13 @@ class Frame(NamedTuple):
 
     subject: str
     data: bytes = b""
-    headers: dict[str, str] | None = None
+    head: bytes = b""
+    """The headers as they travel, from the version line to the empty one; empty: none."""
 
     @property
     def size(self) -> int:
         """What the server counts against its payload limit, in bytes: headers and data."""
-        if not self.headers:
-            return len(self.data)
-        lines = sum(len(name) + len(value.encode()) + 4 for name, value in self.headers.items())
-        return len("NATS/1.0\r\n\r\n") + lines + len(self.data)
+        return len(self.head) + len(self.data)
 
 
 def check(writes: Sequence[Write], root: str) -> None:
@@ -100,21 +98,28 @@ def check_pattern(pattern: str) -> None:
 def frames(writes: Sequence[Write], batch: str) -> list[Frame]:
     """The messages that make up an append. A single write is a plain publish and needs no batch."""
     if len(writes) == 1:
-        return [Frame(writes[0].subject, writes[0].data, _headers(writes[0]))]
-    headers = [{"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(i), **_headers(w)} for i, w in enumerate(writes, 1)]
-    headers[-1]["Nats-Batch-Commit"] = "1"
-    return [Frame(w.subject, w.data, own) for w, own in zip(writes, headers, strict=True)]
+        (write,) = writes
+        lines = _lines(write)
+        return [Frame(write.subject, write.data, f"NATS/1.0\r\n{lines}\r\n".encode() if lines else b"")]
+    start = f"NATS/1.0\r\nNats-Batch-Id: {batch}\r\nNats-Batch-Sequence: "
+    made = [
+        Frame(write.subject, write.data, f"{start}{i}\r\n{_lines(write)}\r\n".encode())
+        for i, write in enumerate(writes, 1)
+    ]
+    made[-1] = made[-1]._replace(head=made[-1].head[:-2] + b"Nats-Batch-Commit: 1\r\n\r\n")
+    return made
 
 
-def _headers(write: Write) -> dict[str, str]:
-    headers = dict(write.headers) if write.headers else {}
+def _lines(write: Write) -> str:
+    """The headers of one write, a line each."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in write.headers.items()]) if write.headers else ""
     if write.expect:
-        headers["Nats-Expected-Last-Subject-Sequence"] = str(write.expect.seq)
+        lines += f"Nats-Expected-Last-Subject-Sequence: {write.expect.seq}\r\n"
         if write.expect.subject != write.subject:
-            headers["Nats-Expected-Last-Subject-Sequence-Subject"] = write.expect.subject
+            lines += f"Nats-Expected-Last-Subject-Sequence-Subject: {write.expect.subject}\r\n"
     if write.ttl is not None:
-        headers["Nats-TTL"] = f"{write.ttl // _ONE_SECOND}s"
-    return headers
+        lines += f"Nats-TTL: {write.ttl // _ONE_SECOND}s\r\n"
+    return lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,33 +200,41 @@ def stored_message(body: Mapping[str, Any]) -> Message:
         seq=Seq(body["seq"]),
         data=b64decode(body.get("data", "")),
         time_ns=_nanoseconds(body["time"]),
-        headers=own_headers(_parse_headers(b64decode(body.get("hdrs", "")))),
+        headers=own_headers(b64decode(body.get("hdrs", ""))),
     )
 
 
 def got_message(answer: "Got") -> Message:
     """A message in an answer of `DIRECT.GET`."""
-    headers = answer.headers or NO_HEADERS
+    headers = headers_of(answer.head)
     return Message(
         subject=headers["Nats-Subject"],
         seq=Seq(int(headers["Nats-Sequence"])),
         data=answer.data,
         time_ns=_nanoseconds(headers["Nats-Time-Stamp"]),
-        headers=own_headers(headers),
+        headers=own_headers(answer.head),
     )
 
 
-def own_headers(headers: Mapping[str, str] | None) -> Mapping[str, str]:
-    """The headers that the writer gave, without those of the append protocol."""
-    if not headers:
+def own_headers(head: bytes) -> Mapping[str, str]:
+    """The headers that the writer gave, without those of the append protocol and of the server."""
+    if not head:
         return NO_HEADERS
-    return {name: value for name, value in headers.items() if not name.startswith("Nats-")} or NO_HEADERS
+    own = [line.partition(":") for line in head.decode(errors="replace").split("\r\n")[1:] if line[:5] != "Nats-"]
+    return {name.strip(): value.strip() for name, colon, value in own if colon} or NO_HEADERS
 
 
-def _parse_headers(raw: bytes) -> dict[str, str]:
-    lines = raw.decode(errors="replace").split("\r\n")[1:]
+def headers_of(head: bytes) -> dict[str, str]:
+    """All headers; what the server says of itself in the first line becomes `Status` and `Description`."""
+    if not head:
+        return {}
+    first, *lines = head.decode(errors="replace").split("\r\n")
     pairs = (line.partition(":") for line in lines)
-    return {name.strip(): value.strip() for name, colon, value in pairs if colon}
+    headers = {name.strip(): value.strip() for name, colon, value in pairs if colon}
+    _, _, status = first.partition(" ")
+    if status:
+        headers["Status"], _, headers["Description"] = status.partition(" ")
+    return headers
 
 
 def _nanoseconds(rfc3339: str) -> int:
