@@ -3,7 +3,7 @@
 import inspect
 import types
 import typing
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, Union, overload
 
@@ -12,9 +12,11 @@ from typing_extensions import TypeVar
 
 from hocket.context import Context
 from hocket.effect import Effect
-from hocket.errors import UsageError
+from hocket.errors import NotFound, UsageError
 from hocket.policy import Limits, Retry
+from hocket.schedule import CatchUp, Overlap, Rule, Schedule
 from hocket_schemas.event import Event
+from hocket_schemas.runtime import ScheduleDue
 
 S = TypeVar("S", bound=BaseModel | None, default=None)
 E = TypeVar("E", bound=Event)
@@ -73,6 +75,10 @@ class Agent(Generic[S]):
         self.version = version
         self.limits = limits or Limits()
         self.handlers: dict[str, Handler] = {}
+        self.schedules: dict[str, Schedule] = {}
+        self.tick_handlers: dict[str, Handler] = {}
+        """By the schedule's name."""
+
         self.effects: dict[str, Effect[Any, Any]] = {}
 
     def on(
@@ -95,23 +101,64 @@ class Agent(Generic[S]):
         def register(function: Callable[..., Awaitable[Result]]) -> Callable[..., Awaitable[Result]]:
             if not event.event_type:
                 raise UsageError(f"{event.__qualname__} has no event type, so nothing can publish it")
+            if event is ScheduleDue:
+                raise UsageError(f"{event.__qualname__} is handled by what `every` declares, each schedule by its own")
             if event.event_type in self.handlers:
                 raise UsageError(f"agent {self.name!r} already handles {event.event_type}")
-            both = {e.event_type for e in waits} & {*self.handlers, event.event_type} | {event.event_type} & self.waits
-            if both:
-                raise UsageError(f"agent {self.name!r} both handles and waits for {min(both)}; choose one")
-            self.handlers[event.event_type] = Handler(
-                event=event,
-                function=function,
-                takes_context=_takes_context(function),
-                emits=frozenset(emits) | _returned_events(function),
-                waits=frozenset(waits),
-                retry=retry or Retry(),
-                timeout_s=timeout_s,
-            )
+            self._refuse_both({*self.handlers, event.event_type}, waits)
+            self.handlers[event.event_type] = _handler(event, function, emits, waits, retry, timeout_s)
             return function
 
         return register
+
+    def every(
+        self,
+        cron: str,
+        *,
+        tz: str = "UTC",
+        name: str | None = None,
+        key: str | None = None,
+        overlap: Overlap = "queue",
+        catch_up: CatchUp = "latest",
+        emits: Sequence[type[Event]] = (),
+        waits: Sequence[type[Event]] = (),
+        retry: Retry | None = None,
+        timeout_s: float | None = None,
+    ) -> Callable[[Callable[..., Awaitable[Result]]], Callable[..., Awaitable[Result]]]:
+        """Have a function called whenever a time comes, with a `ScheduleDue` event; used as a decorator.
+
+        `cron` has five fields (minute, hour, day, month, weekday), or six with the second first, and is read by the
+        clocks of `tz`. Each time is one event of this agent, however often its owner changes, with the actor `key`
+        (`schedule-` and the name unless told otherwise); so everything that a handler may do can be done there.
+        The schedule's name is the function's unless told otherwise, and it is what the log knows it by.
+
+        While the tick before is still open, be it a run that waits, `overlap` has the next one `"queue"` like any
+        event of its actor, or `"skip"`. Of times missed while nobody owned the agent `catch_up` makes one tick
+        for the `"latest"`, one for each (`"all"`, but for no more than the last 100), or none (`"skip"`).
+        Raises UsageError for what is no expression, zone or policy, and for a name that is taken.
+        """
+        rule = Rule(cron, tz)
+
+        def register(function: Callable[..., Awaitable[Result]]) -> Callable[..., Awaitable[Result]]:
+            known_as = name or function.__name__
+            if known_as in self.schedules:
+                raise UsageError(f"agent {self.name!r} already has a schedule {known_as!r}")
+            self._refuse_both(self.handlers, waits)
+            schedule = Schedule(known_as, rule, key or f"schedule-{known_as}", overlap, catch_up)
+            self.tick_handlers[known_as] = _handler(ScheduleDue, function, emits, waits, retry, timeout_s)
+            self.schedules[known_as] = schedule
+            return function
+
+        return register
+
+    def handler_for(self, event_type: str, data: Any) -> Handler | None:
+        """What handles an event; None when nothing does. Raises NotFound for a tick of a schedule that is gone."""
+        if event_type != ScheduleDue.event_type:
+            return self.handlers.get(event_type)
+        name = data.get("schedule") if isinstance(data, dict) else None
+        if name not in self.tick_handlers:
+            raise NotFound(f"agent {self.name!r} has no schedule {name!r}")
+        return self.tick_handlers[name]
 
     def effect(
         self, *, retry: Retry | None = None, idempotent: bool = False
@@ -135,7 +182,7 @@ class Agent(Generic[S]):
     @property
     def waits(self) -> set[str]:
         """The event types that its handlers may wait for."""
-        return {e.event_type for h in self.handlers.values() for e in h.waits}
+        return {e.event_type for h in self._all_handlers for e in h.waits}
 
     @property
     def consumes(self) -> list[str]:
@@ -145,10 +192,38 @@ class Agent(Generic[S]):
     @property
     def emits(self) -> list[str]:
         """The event types it may emit, sorted."""
-        return sorted({e.event_type for h in self.handlers.values() for e in h.emits})
+        return sorted({e.event_type for h in self._all_handlers for e in h.emits})
+
+    @property
+    def _all_handlers(self) -> list[Handler]:
+        return [*self.handlers.values(), *self.tick_handlers.values()]
+
+    def _refuse_both(self, handled: Collection[str], waits: Sequence[type[Event]]) -> None:
+        both = ({e.event_type for e in waits} | self.waits) & set(handled)
+        if both:
+            raise UsageError(f"agent {self.name!r} both handles and waits for {min(both)}; choose one")
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r}, consumes={self.consumes}, emits={self.emits})"
+
+
+def _handler(
+    event: type[Event],
+    function: Callable[..., Awaitable[Result]],
+    emits: Sequence[type[Event]],
+    waits: Sequence[type[Event]],
+    retry: Retry | None,
+    timeout_s: float | None,
+) -> Handler:
+    return Handler(
+        event=event,
+        function=function,
+        takes_context=_takes_context(function),
+        emits=frozenset(emits) | _returned_events(function),
+        waits=frozenset(waits),
+        retry=retry or Retry(),
+        timeout_s=timeout_s,
+    )
 
 
 def _takes_context(function: Callable[..., Any]) -> bool:

@@ -177,6 +177,19 @@ class Names:
         """Every journal entry of the shard."""
         return f"{self.root}.jrn.>"
 
+    def due(self, agent: str, schedule: str) -> str:
+        """The record of what is next due of a schedule."""
+        return f"{self.root}.due.{token(agent)}.{token(schedule)}"
+
+    def dues(self, agent: str) -> str:
+        """The records of all schedules of an agent."""
+        return f"{self.root}.due.{token(agent)}.*"
+
+    @property
+    def all_dues(self) -> str:
+        """The records of all schedules of the shard."""
+        return f"{self.root}.due.>"
+
     def journal(self, agent: str, key: str, run: str) -> str:
         """A run's journal; entry `i` is one token more."""
         return f"{self.root}.jrn.{token(agent)}.{token(key)}.{token(run)}"

@@ -1,6 +1,8 @@
-"""Facts that the runtime itself states: how a saga ended."""
+"""Facts that the runtime itself states: how a saga ended, and that a schedule came due."""
 
-from pydantic import Field
+from datetime import timedelta
+
+from pydantic import AwareDatetime, Field
 
 from hocket_schemas.event import Event
 
@@ -40,3 +42,19 @@ class SagaExpired(Event, type="hocket.saga.expired.v1"):
 
     missing: list[str] = Field(min_length=1)
     """The types of the events that it was still waiting for."""
+
+
+class ScheduleDue(Event, type="hocket.schedule.due.v1", retention=timedelta(days=400)):
+    """A time has come that an agent's schedule names. Travels as a command to that agent."""
+
+    schedule: str
+    """Its name, by which the agent finds the function for it."""
+
+    due: AwareDatetime
+    """The time that came, to the second; the event may be handled later."""
+
+    missed: int = Field(default=0, ge=0)
+    """So many earlier times have no event of their own, since nobody was there; this one stands for them."""
+
+    skipped: int = Field(default=0, ge=0)
+    """So many times since the event before were passed over, as the schedule wants it: nothing stands for them."""

@@ -99,7 +99,7 @@ def _print_chain(chain: Chain) -> None:
     rows = [
         (
             "  " * depth + fact.type,
-            f"sent again to {fact.to}" if fact.to else _emitter(fact),
+            _emitter(fact) if fact.to is None else f"sent again to {fact.to}" if fact.cause else f"sent to {fact.to}",
             fact.key,
             fact.saga,
             clock_time(fact.stored),

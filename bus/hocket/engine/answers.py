@@ -18,6 +18,7 @@ from hocket.subjects import Names, address
 from hocket_schemas import gate
 from hocket_schemas.approvals import ApprovalDecided
 from hocket_schemas.envelope import Envelope
+from hocket_schemas.runtime import ScheduleDue
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Answers:
         caught_up: Callable[[], Awaitable[None]],
     ) -> None:
         self._agent = agent.name
-        self._handled = frozenset(agent.handlers)
+        self._handled = frozenset(agent.handlers) | {ScheduleDue.event_type}
         self._log = log
         self._handling = handling
         self._parked = parked

@@ -70,6 +70,10 @@ class Cursor:
             self._open.pop(seq, None)
             self._upto = max(self._upto, seq)
 
+    def finished(self, seq: Seq) -> bool:
+        """Whether an event of mine is done; one that was not delivered yet is not."""
+        return seq <= self._upto and seq not in self._open
+
     def mark(self, finishing: Collection[int] = ()) -> Mark:
         """The cursor as a commit should record it that also finishes these events."""
         upto = max(self._upto, max(finishing, default=0))

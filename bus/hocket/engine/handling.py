@@ -142,7 +142,7 @@ class Handling:
         try:
             where = address(message.subject)
             envelope = read(message)
-            handler = self._agent.handlers.get(envelope.type)
+            handler = self._agent.handler_for(envelope.type, envelope.data)
             if handler is None or envelope.type != where.type:
                 raise MalformedEvent(f"type {envelope.type!r} does not belong under {message.subject!r}")
             if (envelope.partitionkey or where.key) != where.key:

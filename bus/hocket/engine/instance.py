@@ -15,6 +15,7 @@ from hocket.engine import owner
 from hocket.engine.commit import Committer
 from hocket.engine.cursor import Cursor, Mark
 from hocket.engine.owner import Pulse
+from hocket.engine.schedules import Ticker
 from hocket.engine.transition import Tenure
 from hocket.engine.worker import Worker
 from hocket.errors import Fenced, LogError, PermissionDenied, TopologyMismatch
@@ -114,6 +115,7 @@ class Instance:
         mark = found.mark or await self._first_mark(found.token)
         tenure = Tenure(name, self._names, found.token, found.doubt, Cursor(mark))
         worker = Worker(self.agent, self._log, self._committer, tenure, process=self._process, shards=self._shards)
+        ticker = Ticker(self.agent, self._log, self._committer, tenure, process=self._process, shards=self._shards)
         self.role, self._worker = owner.OWNER, worker
         self.tenures += 1
         self.owning.set()
@@ -123,7 +125,7 @@ class Instance:
         filters.append(self._names.commands_for(name))
         try:
             async with self._log.consume(name, filters, start=mark.floor + 1) as consumption:
-                await worker.serve(found.runs, consumption, self._draining)
+                await worker.serve(found.runs, consumption, self._draining, ticker.serve(found.dues))
         finally:
             self.owning.clear()
             tenure.end(Fenced(f"{name}: tenure {found.token} is over"))

@@ -12,6 +12,7 @@ import orjson
 from hocket.clock import rfc3339
 from hocket.engine.cursor import Mark
 from hocket.engine.runs import Head
+from hocket.engine.schedules import Due
 from hocket.errors import MalformedEvent
 from hocket.log.base import Expect, Log, Message, Seq, Write
 from hocket.policy import Limits
@@ -73,6 +74,9 @@ class Found:
     runs: list[tuple[str, Head]] = field(default_factory=list)
     """The open runs by the subjects of their heads, in the order of their last change."""
 
+    dues: list[Due] = field(default_factory=list)
+    """What is next due of each schedule that an owner before had."""
+
 
 async def may_claim(log: Log, names: Names, agent: str, instance: str) -> bool:
     """Whether there is no owner to wait for: none ever, one that has left, or oneself."""
@@ -97,17 +101,20 @@ async def take_over(log: Log, names: Names, agent: str, process: Process) -> Fou
     process.reach("after claim")
     mark: Mark | None = None
     runs: list[tuple[str, Head]] = []
-    filters = [subject, names.cursor(agent), names.runs(agent)]
+    dues: list[Due] = []
+    filters = [subject, names.cursor(agent), names.runs(agent), names.dues(agent)]
     async with aclosing(log.scan(filters)) as messages:
         async for message in messages:
             if message.seq >= token:
                 break
             if message.subject == names.cursor(agent):
                 mark = Mark.from_json(message.data)
+            elif message.subject.startswith(f"{names.root}.due."):
+                dues += [Due.from_json(message.data)] if message.data else []
             elif message.subject != subject and message.data:
                 runs.append((message.subject, Head.from_json(message.data).lean))
     process.reach("after scan")
-    return Found(token, token if claim.doubt is None else claim.doubt, mark, runs)
+    return Found(token, token if claim.doubt is None else claim.doubt, mark, runs, dues)
 
 
 def _doubt_after(before: Message | None) -> int | None:

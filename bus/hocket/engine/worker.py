@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, assert_never
@@ -66,7 +66,13 @@ class Worker:
         """How many events wait for this agent: in the log, and in hand."""
         return self._pending + self.tenure.cursor.in_hand
 
-    async def serve(self, runs: Sequence[tuple[str, Head]], consumption: Consumption, stop: asyncio.Event) -> None:
+    async def serve(
+        self,
+        runs: Sequence[tuple[str, Head]],
+        consumption: Consumption,
+        stop: asyncio.Event,
+        ticking: Coroutine[Any, Any, None],
+    ) -> None:
         """Take up the open runs, then deliveries, until `stop`; the first failure ends the tenure.
 
         At a stop, running handlers get `drain_s` to finish, and everything that is finished is committed.
@@ -77,13 +83,12 @@ class Worker:
             self._dispatcher = Dispatcher(self._turn, tasks, limits.concurrency)
             self._resume(runs)
             ended = tasks.create_task(self.tenure.ended())
-            pump = tasks.create_task(self._pump(consumption))
-            waker = tasks.create_task(self._wake())
+            inflow = [tasks.create_task(work) for work in (self._pump(consumption), self._wake(), ticking)]
             beside = (self._move_out_slow(), self._recall.serve(), self.live.serve())
             others = [tasks.create_task(work) for work in beside]
             await stop.wait()
-            pump.cancel()
-            waker.cancel()
+            for task in inflow:
+                task.cancel()
             try:
                 await self._dispatcher.quiet(limits.drain_s)
             except TimeoutError:

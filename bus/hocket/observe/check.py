@@ -78,7 +78,7 @@ def _idle(services: Sequence[Service]) -> list[Finding]:
         Finding(Severity.WARNING, "idle", agent.name, "handles nothing")
         for service in services
         for agent in service.agents
-        if not agent.handlers
+        if not (agent.handlers or agent.schedules)
     ]
 
 

@@ -77,9 +77,11 @@ class Bed:
         return await self.bus.publish(event, key=key, **options)
 
     async def owned(self) -> None:
-        """Wait until every agent of the bed has an owner with a cursor."""
+        """Wait until every agent of the bed has an owner with a cursor, and its schedules have begun."""
+        wanted = [self.names.cursor(agent.name) for agent in self.agents]
+        wanted += [self.names.due(agent.name, schedule) for agent in self.agents for schedule in agent.schedules]
         async with asyncio.timeout(QUIET_S):
-            while any(self.server.newest(self.names.cursor(agent.name)) is None for agent in self.agents):
+            while any(self.server.newest(subject) is None for subject in wanted):
                 await self.server.changed()
 
     async def quiet(self) -> None:
