@@ -54,7 +54,7 @@ def test_the_version_is_the_packages(hocket: Hocket) -> None:
 COMMANDS = ["up", "run", "new", "publish", "sagas", "why", "history", "agents", "check", "graph", "doctor", "dead"]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "redrive"])
+@pytest.mark.parametrize("command", [*COMMANDS, "redrive", "schedules"])
 def test_every_command_explains_itself_with_an_example(hocket: Hocket, command: str) -> None:
     ended = hocket(command, "--help")
 
@@ -63,7 +63,9 @@ def test_every_command_explains_itself_with_an_example(hocket: Hocket, command: 
     assert command in hocket("--help").out
 
 
-@pytest.mark.parametrize("command", ["sagas", "why x", "history x", "agents", "check", "graph", "doctor", "dead"])
+@pytest.mark.parametrize(
+    "command", ["sagas", "why x", "history x", "agents", "check", "graph", "doctor", "dead", "schedules"]
+)
 def test_every_listing_has_a_form_for_programs(hocket: Hocket, command: str) -> None:
     ended = hocket(command.split()[0], "--help")
 
@@ -91,7 +93,9 @@ def test_a_wrong_command_line_ends_with_64(hocket: Hocket, arguments: tuple[str,
     assert ended.out == ""
 
 
-@pytest.mark.parametrize("arguments", [("sagas",), ("why", "x"), ("history", "x"), ("agents",), ("dead",), ("doctor",)])
+@pytest.mark.parametrize(
+    "arguments", [("sagas",), ("why", "x"), ("history", "x"), ("agents",), ("dead",), ("schedules",)]
+)
 def test_without_a_system_it_says_how_to_get_one(hocket: Hocket, arguments: tuple[str, ...]) -> None:
     ended = hocket(*arguments)
 

@@ -13,6 +13,7 @@ from hocket.engine.runs import LONGEST_LOOK_S
 from hocket.errors import UsageError
 from hocket.host.crew import running
 from hocket.log.memory import MemoryServer
+from hocket.observe.schedules import ScheduleLine, schedules
 from hocket.testing import Bed, run_virtual
 from hocket_schemas.event import Catalog, Event
 from hocket_schemas.runtime import ScheduleDue
@@ -230,6 +231,39 @@ def test_a_tick_that_comes_while_the_one_before_is_open_waits_or_is_dropped(
     case = play(script)
 
     assert [(one.due.day, one.skipped) for one in case.told] == expected
+
+
+def test_a_handling_that_takes_long_is_open_for_as_long() -> None:
+    agent = Agent("teller", state=Count)
+
+    @agent.every("*/10 * * * * *", overlap="skip")
+    async def tell(tick: ScheduleDue) -> Told:
+        await asyncio.sleep(25)
+        return told(tick)
+
+    async def script(case: Case) -> None:
+        async with Bed(agent, server=case.server):
+            await asyncio.sleep(100)
+
+    case = play(script)
+
+    assert [(one.due.second, one.skipped) for one in case.told] == [(10, 0), (40, 2), (10, 2)]
+
+
+def test_what_comes_due_is_listed_whether_or_not_anybody_owns() -> None:
+    listed: list[ScheduleLine] = []
+
+    async def script(case: Case) -> None:
+        await case.own(daily(tz="Europe/Berlin"), 1)
+        async with Bed(server=case.server) as bed:
+            listed.extend([line async for line in schedules(bed.bus)])
+
+    play(script)
+
+    [line] = listed
+    assert (line.agent, line.schedule, line.cron, line.tz) == ("teller", "tell", "0 6 * * *", "Europe/Berlin")
+    assert line.next_due == "2026-01-02T05:00:00.000Z"
+    assert line.last_tick is not None
 
 
 def test_each_schedule_has_its_own_function_and_what_no_schedule_is_called_is_a_dead_letter() -> None:
