@@ -67,7 +67,8 @@ class Rule:
             wall = start.replace(tzinfo=None, fold=0)
             found = (_first_moment(due, zone) for due in CronSim(self.cron, wall))
         else:
-            found = (int(due.timestamp()) for due in CronSim(self.cron, start))
+            # Where a gap begins at midnight, the iteration may come upon a time that does not exist.
+            found = (int(due.timestamp()) for due in CronSim(self.cron, start) if _exists(due) or self._fits(due))
         last_s = at_s
         for due_s in found:
             if due_s > last_s:  # two times that a gap leaves out are due together, and a repeated hour only once
@@ -83,6 +84,11 @@ class Rule:
             if len(found) == most or start_s < first_s:
                 return list(found)
             look_back_s *= 4
+
+    def _fits(self, due: datetime) -> bool:
+        """Whether the moment that a time stands for, as clocks really show it then, is due."""
+        shown = due.astimezone(UTC).astimezone(due.tzinfo).replace(tzinfo=None)
+        return next(CronSim(self.cron, shown - timedelta(seconds=1))) == shown
 
     @property
     def _by_wall_clock(self) -> bool:
@@ -150,10 +156,15 @@ def fire(schedule: Schedule, due_s: int, now_s: float) -> Firing:
 def _first_moment(wall: datetime, zone: ZoneInfo) -> int:
     """When a wall clock first shows a time; of one that it leaves out, the first moment after the gap."""
     moment = wall.replace(tzinfo=zone)
-    while moment.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != wall:
+    while not _exists(moment):
         wall = wall.replace(second=0) + timedelta(minutes=1)
         moment = wall.replace(tzinfo=zone)
     return int(moment.timestamp())
+
+
+def _exists(moment: datetime) -> bool:
+    """Whether clocks there ever show it."""
+    return moment.astimezone(UTC).astimezone(moment.tzinfo).replace(tzinfo=None) == moment.replace(tzinfo=None)
 
 
 __all__ = ["CAUGHT_UP_MAX", "COUNTED_MAX", "CatchUp", "Firing", "Overlap", "Rule", "Schedule", "fire"]
