@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from hocket.errors import BadService, ManifestMismatch
 from hocket.host import loader, manifest
 from hocket.host.loader import differences, load
 from hocket.host.manifest import Manifest
+from hocket.policy import Limits
 from hocket_schemas.event import Catalog, Event
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +57,15 @@ def make(folder: Path, code: str = CODE, toml: str = 'name = "{name}"\nconsumes 
     (folder / "agent.toml").write_text(toml.replace("{name}", folder.name))
     (folder / "words.py").write_text(f"GREETING = 'Hello from {folder.name}'\n")
     return folder
+
+
+def test_the_manifest_may_bound_how_many_handlers_run_at_once(tmp_path: Path) -> None:
+    toml = 'name = "{name}"\nconsumes = ["{name}.asked.v1"]\nmax_concurrency = 3\n'
+
+    bounded, free = load(make(tmp_path / "bounded", toml=toml)), load(make(tmp_path / "free"))
+
+    assert bounded.agents[0].limits == replace(Limits(), concurrency=3)
+    assert free.agents[0].limits == Limits()
 
 
 def test_a_folder_is_loaded_by_its_path_and_sees_its_own_modules(tmp_path: Path) -> None:

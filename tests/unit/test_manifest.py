@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hocket.errors import BadManifest
 from hocket.host import manifest
 from hocket.host.manifest import Manifest
+from hocket.host.restarts import Restarts
 
 ROOT = Path(__file__).parents[2]
 COMPLETE = """
@@ -17,6 +18,12 @@ from = "start"
 consumes = ["b.asked.v1", "a.asked.v1"]
 waits = ["a.decided.v1"]
 emits = ["a.given.v1"]
+memory_mib = 300
+max_concurrency = 16
+
+[restart]
+restarts_max = 3
+window_s = 120
 """
 
 
@@ -32,6 +39,9 @@ def test_a_complete_manifest_is_a_value() -> None:
         waits=("a.decided.v1",),
         emits=("a.given.v1",),
         agents=("greeter",),
+        memory_mib=300,
+        max_concurrency=16,
+        restarts=Restarts(restarts_max=3, window_s=120),
     )
 
 
@@ -55,6 +65,14 @@ def test_a_name_is_enough() -> None:
         ('name = "a"\nemits = [1]', "emits is [1], wants a list"),
         ('name = "a"\nemits = ["Asked"]', "emits names 'Asked'"),
         ('name = "a"\nemits = ["b.asked.v1", "b.asked.v1"]', "'b.asked.v1' twice"),
+        ('name = "a"\nmemory_mib = 0', "memory_mib is 0, wants a whole number from 1 on"),
+        ('name = "a"\nmemory_mib = "1 GiB"', "memory_mib is '1 GiB', wants a whole number"),
+        ('name = "a"\nmax_concurrency = true', "max_concurrency is True, wants a whole number"),
+        ('name = "a"\nrestart = 3', "restart is 3, wants a table"),
+        ('name = "a"\n[restart]\nattempts = 3', "restart has an unknown key 'attempts', known are restarts_max"),
+        ('name = "a"\n[restart]\nwindow_s = nan', "restart.window_s is nan, wants a number"),
+        ('name = "a"\n[restart]\nrestarts_max = 1.5', "restart.restarts_max is 1.5, wants a whole number"),
+        ('name = "a"\n[restart]\nwindow_s = -1', "restart.window_s is -1, wants more than 0"),
         ('name = "a"\noutside = ["b.asked.v1"]', "outside names 'b.asked.v1', which neither consumes nor waits does"),
     ],
 )

@@ -163,6 +163,7 @@ class Instance:
             "emits": self.agent.emits,
             "lag": worker.lag if worker else None,
             "handled": worker.handled if worker else 0,
+            "concurrency": self.agent.limits.concurrency,
             "time": rfc3339(self._process.clock.now_s()),
         }
         try:

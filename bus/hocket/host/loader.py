@@ -6,7 +6,7 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -62,6 +62,8 @@ def load(folder: Path | str) -> Service:
     for agent in agents:
         if agent.version == NO_VERSION and declared.version:
             agent.version = declared.version
+        if declared.max_concurrency is not None:
+            agent.limits = replace(agent.limits, concurrency=declared.max_concurrency)
     return Service(folder, declared, agents, module)
 
 

@@ -1,12 +1,14 @@
 """What a service says of itself before any of its code runs: `agent.toml` as a value."""
 
+import math
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields as fields_of
 from pathlib import Path
 from typing import Any, Literal
 
 from hocket.errors import BadManifest
+from hocket.host.restarts import Restarts
 from hocket_schemas.event import TYPE_PATTERN
 
 FILE = "agent.toml"
@@ -21,6 +23,10 @@ Start = Literal["now", "start"]
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _TEXTS = ("name", "version", "about", "from")
 _LISTS = ("consumes", "waits", "emits", "outside", "agents")
+_WHOLE = ("memory_mib", "max_concurrency")
+_RESTART = "restart"
+_POLICY = fields_of(Restarts)
+_KNOWN = (*_TEXTS, *_LISTS, *_WHOLE, _RESTART)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,12 @@ class Manifest:
     from = "now"
     consumes = ["greeting.asked.v1"]
     emits = ["greeting.given.v1"]
+    memory_mib = 300
+    max_concurrency = 16
+
+    [restart]
+    restarts_max = 3
+    window_s = 120
     ```
     """
 
@@ -64,6 +76,15 @@ class Manifest:
     agents: tuple[str, ...] = ()
     """The names of the agents in `agent.py`; need not be given when there is one, named like the service."""
 
+    memory_mib: int | None = None
+    """The most memory that its process may hold, in MiB, before it is started again in good order; None: no cap."""
+
+    max_concurrency: int | None = None
+    """The most handlers that each of its agents runs at once, on each shard; None: whatever the code says."""
+
+    restarts: Restarts | None = None
+    """`[restart]` in the file; what it leaves out is as in `Restarts()`. None: whatever the host does."""
+
 
 def is_service(folder: Path) -> bool:
     """Whether a folder holds a service: a manifest and its code."""
@@ -92,9 +113,9 @@ def parse(text: str, where: str) -> Manifest:
         fields = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadManifest(f"{where} is no TOML: {error}") from error
-    unknown = sorted(set(fields) - {*_TEXTS, *_LISTS})
+    unknown = sorted(set(fields) - {*_KNOWN})
     if unknown:
-        raise BadManifest(f"{where}: unknown key {unknown[0]!r}, known are {', '.join((*_TEXTS, *_LISTS))}")
+        raise BadManifest(f"{where}: unknown key {unknown[0]!r}, known are {', '.join(_KNOWN)}")
     follows_sagas = fields.get("consumes") == SAGAS
     if follows_sagas:
         del fields["consumes"]
@@ -123,6 +144,9 @@ def parse(text: str, where: str) -> Manifest:
         emits=lists["emits"],
         outside=lists["outside"],
         agents=lists["agents"] or (name,),
+        memory_mib=_whole(fields, "memory_mib", where),
+        max_concurrency=_whole(fields, "max_concurrency", where),
+        restarts=_restarts(fields, where),
     )
 
 
@@ -141,6 +165,33 @@ def _names(fields: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
     if twice:
         raise BadManifest(f"{where}: {key} names {twice[0]!r} twice")
     return tuple(sorted(value))
+
+
+def _whole(fields: dict[str, Any], key: str, where: str) -> int | None:
+    value = fields.get(key)
+    if value is not None and (type(value) is not int or value < 1):
+        raise BadManifest(f"{where}: {key} is {value!r}, wants a whole number from 1 on")
+    return value
+
+
+def _restarts(fields: dict[str, Any], where: str) -> Restarts | None:
+    table = fields.get(_RESTART)
+    if table is None:
+        return None
+    if not isinstance(table, dict):
+        raise BadManifest(f"{where}: restart is {table!r}, wants a table: [restart]")
+    known = {each.name: type(each.default) for each in _POLICY}
+    unknown = sorted(set(table) - set(known))
+    if unknown:
+        raise BadManifest(f"{where}: restart has an unknown key {unknown[0]!r}, known are {', '.join(known)}")
+    for key, value in table.items():
+        whole = known[key] is int
+        if type(value) is not int and (whole or type(value) is not float or not math.isfinite(value)):
+            raise BadManifest(f"{where}: restart.{key} is {value!r}, wants a {'whole ' if whole else ''}number")
+    restarts = Restarts(**table)
+    if restarts.wrong:
+        raise BadManifest(f"{where}: restart.{restarts.wrong}")
+    return restarts
 
 
 __all__ = ["CODE", "FILE", "Manifest", "Start", "is_service", "parse", "read", "services_in"]

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import random
 import signal
 import socket
 import sys
@@ -163,6 +164,7 @@ class Fleet:
         self._directory = services if isinstance(services, Path) else None
         self._folders = [] if isinstance(services, Path) else [Path(folder) for folder in services]
         self._restarts = restarts or Restarts()
+        self._rng = random.Random()
         self._together = together
         self._environment = environment or {}
         self._output = output
@@ -350,7 +352,7 @@ class Fleet:
     async def _rest(self, kept: _Kept, code: int) -> None:
         """Wait before the next start, or until it is worth another try."""
         kept.ends_s.append(asyncio.get_running_loop().time())
-        wait_s = self._restarts.wait_s(kept.ends_s)
+        wait_s = self._restarts.wait_s(kept.ends_s, self._rng)
         kept.woken.clear()
         if wait_s is None:
             kept.failed = True
