@@ -3,7 +3,9 @@
 import os
 import random
 import socket
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from hocket.clock import Clock, SystemClock
 from hocket.crashpoints import Reach, from_environment
@@ -12,9 +14,11 @@ from hocket.ids import fresh
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A name that no other process has, a clock, randomness, and the crash points."""
+    """A name that no other process has, a clock, randomness, the crash points, and how it is."""
 
     instance: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{fresh()[:6]}")
     clock: Clock = field(default_factory=SystemClock)
     rng: random.Random = field(default_factory=random.Random)
     reach: Reach = field(default_factory=from_environment)
+    vitals: Callable[[], Mapping[str, Any]] = dict
+    """What else the process says of itself in each heartbeat."""

@@ -165,6 +165,7 @@ class Instance:
             "handled": worker.handled if worker else 0,
             "concurrency": self.agent.limits.concurrency,
             "time": rfc3339(self._process.clock.now_s()),
+            **self._process.vitals(),
         }
         try:
             await self._log.tell(self._names.heartbeat(self.agent.name), orjson.dumps(card))

@@ -11,15 +11,21 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hocket.clock import SystemClock, rfc3339
 from hocket.errors import HocketError, NothingRuns, Unavailable
 from hocket.host import logs, runtime
 from hocket.host.crew import Crew
+from hocket.host.line import ChildEnd
 from hocket.host.loader import Service, load
+from hocket.host.memory import resident_bytes
 from hocket.host.place import Place, from_environment
+from hocket.host.watchdog import BLOCKED_S, watching
 from hocket.process import Process
 from hocket.telemetry import note
 
@@ -91,25 +97,53 @@ async def host(
     stop.on_signals()
     if leashed:
         stop.at_the_end_of(sys.stdin.fileno())
-    process = Process(instance=instance) if instance else Process()
     agents = [agent for service in services for agent in service.agents]
     replay = {name: value for service in services for name, value in service.replay.items()}
     name = "+".join(service.name for service in services)
     try:
-        async with jetstream.connect(
-            place.url,
-            domain=place.domain,
-            shards=place.shards,
-            replicas=place.replicas,
-            name=name,
-            timeout_s=CONNECT_S,
-        ) as opened:
+        async with (
+            _watched(services, instance, leashed=leashed) as process,
+            jetstream.connect(
+                place.url,
+                domain=place.domain,
+                shards=place.shards,
+                replicas=place.replicas,
+                name=name,
+                timeout_s=CONNECT_S,
+            ) as opened,
+        ):
             crew = Crew(agents, opened, process=process, replay=replay)
             stop.begins(crew)
             await crew.run()
     except asyncio.CancelledError:
         if not stop.asked:
             raise
+
+
+@asynccontextmanager
+async def _watched(services: Sequence[Service], instance: str | None, *, leashed: bool) -> AsyncIterator[Process]:
+    """Our process as its agents know it: with a watchdog on its loop, of which the supervisor hears."""
+    started = rfc3339(SystemClock().now_s())
+    with ExitStack() as stack:
+        line = stack.enter_context(closing(ChildEnd(sys.stdin.fileno()))) if leashed else None
+        watchdog = stack.enter_context(
+            watching(
+                blocked_s=_patience_s(services),
+                beat=line.beat if line else lambda: None,
+                tell=lambda block: line.say({"blocked": asdict(block)}) if line else None,
+            )
+        )
+
+        def vitals() -> dict[str, Any]:
+            return {"started": started, "memory_bytes": resident_bytes(os.getpid()), **watchdog.vitals()}
+
+        yield Process(instance=instance, vitals=vitals) if instance else Process(vitals=vitals)
+
+
+def _patience_s(services: Sequence[Service]) -> float:
+    """When a loop counts as blocked: early enough to say who it was before the supervisor's own patience ends."""
+    ends_s = [service.manifest.restarts.blocked_s / 2 for service in services if service.manifest.restarts]
+    return min([BLOCKED_S, *(end_s for end_s in ends_s if end_s > 0)])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -44,12 +45,27 @@ class Card:
     heard_s: float
     """When it was heard, by the listener's own clock."""
 
+    concurrency: int = 0
+    """The most handlers that it runs at once; 0 when it does not say."""
+
+    started: str = ""
+    """When its process began."""
+
+    memory_bytes: int | None = None
+    """What its process holds; None where nobody knows."""
+
+    blocks: int = 0
+    """How often the process's event loop was blocked."""
+
+    blocked: str = ""
+    """By whom last, as a sentence's worth; empty: never."""
+
 
 def card_of(body: bytes, heard_s: float) -> Card | None:
     """Read a heartbeat; None for what is none, since anybody may send it."""
     try:
         fields = orjson.loads(body)
-        lag = fields.get("lag")
+        lag, memory_bytes = fields.get("lag"), fields.get("memory_bytes")
         return Card(
             agent=str(fields["agent"]),
             shard=int(fields["shard"]),
@@ -64,9 +80,22 @@ def card_of(body: bytes, heard_s: float) -> Card | None:
             lag=None if lag is None else int(lag),
             handled=int(fields.get("handled", 0)),
             heard_s=heard_s,
+            concurrency=int(fields.get("concurrency", 0)),
+            started=str(fields.get("started", "")),
+            memory_bytes=None if memory_bytes is None else int(memory_bytes),
+            blocks=int(fields.get("blocks", 0)),
+            blocked=blocked_by(fields.get("blocked")),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def blocked_by(fields: Any) -> str:
+    """What a watchdog has found, as a sentence's worth: `greet of ada on event 7, at agent.py:12 in greet, 5.1 s`."""
+    if not isinstance(fields, dict):
+        return ""
+    who = f"{fields['handler']} of {fields['agent']} on event {fields['id']}, at " if fields.get("agent") else ""
+    return f"{who}{fields['where']}, {float(fields['for_s']):g} s"
 
 
 class Health:
@@ -126,4 +155,4 @@ async def listening(
         yield health
 
 
-__all__ = ["Card", "Health", "card_of", "listening"]
+__all__ = ["Card", "Health", "blocked_by", "card_of", "listening"]

@@ -19,10 +19,14 @@ class TextLines(logging.Formatter):
     """`20:15:01 dead letter agent=greeter shard=0 …`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and a traceback below it if there is one."""
+        """One line, and a stack or traceback below it if there is one."""
         time = rfc3339(record.created)[11:19]
-        fields = " ".join(f"{name}={_shown(value)}" for name, value in _fields(record).items())
+        named = dict(_fields(record))
+        stack = named.pop("stack", "")
+        fields = " ".join(f"{name}={_shown(value)}" for name, value in named.items())
         line = f"{time} {record.getMessage()} {fields}".rstrip()
+        if stack:
+            line = f"{line}\n{stack.rstrip()}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 

@@ -3,7 +3,8 @@
 import math
 import re
 import tomllib
-from dataclasses import dataclass, fields as fields_of
+from dataclasses import dataclass
+from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import Any, Literal
 
