@@ -208,6 +208,10 @@ class Execution:
         self._ended.set()
 
 
+def _nobody(wait: Entry) -> None:
+    """Whom a run tells of its waits that no execution of a handler is under way for."""
+
+
 @dataclass(slots=True, eq=False)
 class Run:
     """What one handling remembers, over executions, crashes and owners. Most handlings do nothing durable."""
@@ -228,7 +232,7 @@ class Run:
     execution: Execution | None = None
     """The one that is under way; None until it does something durable."""
 
-    passed: Callable[[Entry], None] = field(default=lambda entry: None)
+    passed: Callable[[Entry], None] = field(default=_nobody)
     """Told each wait that the execution comes past: what was done before it is committed."""
 
     _begun: tuple[tuple[Entry, Entry | None], ...] = ()
@@ -256,7 +260,8 @@ class Run:
         return await self.execution.do(call)
 
     async def settle(self) -> None:
-        """End all that the execution still does."""
+        """End all that the execution still does, and let go of who was told of its waits."""
+        self.passed = _nobody  # it knows the run too: together they would stay until the garbage is looked through
         if self.execution is not None:
             await self.execution.settle()
 

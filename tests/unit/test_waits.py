@@ -1,6 +1,7 @@
 """Waiting in the middle of a handler: for events, for people, and for a time."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from hocket.clock import LoopClock
 from hocket.engine.runs import LONGEST_LOOK_S
 from hocket.errors import UsageError
 from hocket.log.memory import MemoryServer
+from hocket.run import Run
 from hocket.testing import Bed, run_virtual
 from hocket_schemas.approvals import ApprovalDecided, ApprovalRefused, ApprovalRequested
 from hocket_schemas.event import Catalog, Event
@@ -290,3 +292,35 @@ def test_two_approvals_of_one_run_are_asked_and_decided_one_after_the_other() ->
 
     assert case.play(script) == ["approve deny"]
     assert case.questions == ["First?", "Second?"]
+
+
+def test_a_handling_that_has_ended_or_waits_leaves_nothing_to_be_collected() -> None:
+    agent = Agent("sleeper")
+
+    @agent.on(Asked)
+    async def sleep(event: Asked, ctx: Context) -> Ended:
+        await ctx.sleep(DAY_S)
+        return Ended(said=str(event.n))
+
+    async def story() -> list[int]:
+        kept = []
+        async with Bed(agent) as bed:
+            for n in range(20):
+                await bed.publish(Asked(n=n))
+            await bed.settled()
+            await asyncio.sleep(1)
+            kept.append(sum(isinstance(each, Run | Context) for each in gc.get_objects()))
+            await asyncio.sleep(2 * DAY_S)
+            await bed.quiet()
+            assert len(bed.events(Ended)) == 20
+            kept.append(sum(isinstance(each, Run | Context) for each in gc.get_objects()))
+        return kept
+
+    gc.collect()
+    gc.disable()
+    try:
+        waiting, ended = run_virtual(story())
+    finally:
+        gc.enable()
+
+    assert (waiting, ended) == (0, 0)
