@@ -1,6 +1,8 @@
 """The measurements, as small as they can be: they come to their end, and their figures are of what was asked for."""
 
-from hocket.bench import chain, steps
+import pytest
+
+from hocket.bench import chain, parked, steps
 
 
 def quiet(text: str) -> None:
@@ -21,3 +23,17 @@ async def test_steps_are_measured_beside_plain_publishes() -> None:
 
     assert measured.as_json()["cost_ratio"] == measured.step_ms / measured.publish_ms > 0
     assert measured.as_json()["rate_ratio"] == measured.per_s * measured.step_ms / 1000 > 0
+
+
+async def test_waiting_runs_and_timers_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parked, "IDLE_S", 0.1)
+    monkeypatch.setattr(parked, "SETTLE_S", 0.1)
+
+    measured = await parked.measure(sync="2m", runs=50, timers=50, say=quiet)
+
+    assert (measured.waiting.answers, measured.waiting.doubled) == (50, 0)
+    assert [(timers.killed, timers.rang, timers.doubled, timers.early) for timers in measured.timers] == [
+        (False, 50, 0, 0),
+        (True, 50, 0, 0),
+    ]
+    assert measured.timers[1].rang_before_kill < 50, "nothing was left to do when it was killed"

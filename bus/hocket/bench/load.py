@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
 
@@ -47,6 +48,10 @@ class WorkerProcess:
     process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
+        await self._start()
+        return self
+
+    async def _start(self) -> None:
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -56,7 +61,13 @@ class WorkerProcess:
             stdout=asyncio.subprocess.PIPE,
         )
         await self.ask()
-        return self
+
+    async def restart(self) -> None:
+        """Kill it as a power cut would, and wait until a new one is ready."""
+        assert self.process is not None
+        self.process.kill()
+        await self.process.wait()
+        await self._start()
 
     async def __aexit__(self, *error: Any) -> None:
         assert self.process is not None
@@ -96,8 +107,11 @@ async def answer(costs: Callable[[], dict[str, float]]) -> None:
 
 
 def own_costs() -> dict[str, float]:
-    """CPU seconds and the largest resident memory of this process so far, in MiB."""
+    """CPU seconds of this process so far; its resident memory at most, and now (where Linux tells), in MiB."""
     import resource
 
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    return {"cpu_s": usage.ru_utime + usage.ru_stime, "rss_mib": usage.ru_maxrss / 1024}
+    most = usage.ru_maxrss / 1024
+    statm = Path("/proc/self/statm")
+    now = int(statm.read_text().split()[1]) * resource.getpagesize() / (1 << 20) if statm.exists() else most
+    return {"cpu_s": usage.ru_utime + usage.ru_stime, "rss_mib": most, "rss_now_mib": now}

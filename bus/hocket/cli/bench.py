@@ -86,3 +86,56 @@ def steps_command(
         f"\nA step costs {steps.cost_ratio:.2f}x a plain publish; "
         f"{steps.together} runs at once take {steps.rate_ratio:.1f}x the steps per second of one."
     )
+
+
+@bench.command("parked", epilog="Example: hocket bench parked --runs 2000 --timers 1000")
+def parked_command(
+    runs: Annotated[int, typer.Option(min=1, help="How many runs wait for a person.")] = 20_000,
+    timers: Annotated[int, typer.Option(min=1, help="How many runs wait for their time, twice.")] = 10_000,
+    sync: Sync = "always",
+    as_json: AsJson = False,
+) -> None:
+    """What waiting runs cost, how fast they go on, and how late timers are, also after kill -9 while they are due."""
+    from hocket.bench.parked import measure
+
+    parked = runtime.run(measure(sync=sync, runs=runs, timers=timers, say=say))
+    if as_json:
+        print_json(parked.as_json())
+        return
+    waiting = parked.waiting
+    print(f"{waiting.runs} runs that wait for a person; sync_interval {parked.sync}; one process works.\n")
+    print_table(
+        ["what", "figure", "CPU us each"],
+        [
+            ["created", f"{waiting.created_per_s:,.0f}/s", f"{waiting.created_cpu_us:.0f}"],
+            ["memory of the worker before", f"{waiting.rss_before_mib:.0f} MiB", None],
+            ["memory with all of them waiting", f"{waiting.rss_mib:.0f} MiB", None],
+            ["CPU with all of them waiting", f"{waiting.idle_cpu_percent:.1f} %", None],
+            ["owner again after kill -9", f"{waiting.owner_again_s:.1f} s", None],
+            ["memory of the new process", f"{waiting.rss_again_mib:.0f} MiB", None],
+            ["resumed", f"{waiting.resumed_per_s:,.0f}/s", f"{waiting.resumed_cpu_us:.0f}"],
+            ["memory at most", f"{waiting.rss_most_mib:.0f} MiB", None],
+            ["ended as decided", waiting.answers, None],
+            ["came twice", waiting.doubled, None],
+        ],
+        empty="nothing was measured",
+    )
+    print("\nTimers that are due within a second. After a kill a new process starts at once.\n")
+    print_table(
+        ["", "set/s", "rang", "before kill", "twice", "early", "late p50 s", "late at most s", "last s after its time"],
+        [
+            [
+                "kill -9" if row.killed else "calm",
+                f"{row.set_per_s:,.0f}",
+                row.rang,
+                row.rang_before_kill if row.killed else None,
+                row.doubled,
+                row.early,
+                f"{row.late_p50_s:.2f}",
+                f"{row.late_most_s:.2f}",
+                f"{row.late_last_s:.2f}",
+            ]
+            for row in parked.timers
+        ],
+        empty="nothing was measured",
+    )
