@@ -5,6 +5,7 @@ import types
 import typing
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Generic, ParamSpec, Union, overload
 
 from pydantic import BaseModel
@@ -15,8 +16,10 @@ from hocket.effect import Effect
 from hocket.errors import NotFound, UsageError
 from hocket.policy import Limits, Retry
 from hocket.schedule import CatchUp, Overlap, Rule, Schedule
+from hocket.undoing import undoing
 from hocket_schemas.event import Event
 from hocket_schemas.runtime import ScheduleDue
+from hocket_schemas.undoing import UndoRequested
 
 S = TypeVar("S", bound=BaseModel | None, default=None)
 E = TypeVar("E", bound=Event)
@@ -58,20 +61,38 @@ class Agent(Generic[S]):
     ```
 
     The identity at run time is (agent, key), an *actor*: it handles one event at a time, in log order.
-    A state type needs a default for every field: a key that was never seen starts with `State()`.
+    A state type needs a default for every field: a key that was never seen starts with `State()`, and so does one
+    that was silent for longer than `state_kept`, where that is given.
     """
 
     @overload
     def __init__(self: "Agent[None]", name: str, *, version: str = ..., limits: Limits | None = ...) -> None: ...
     @overload
-    def __init__(self, name: str, *, state: type[S], version: str = ..., limits: Limits | None = ...) -> None: ...
     def __init__(
-        self, name: str, *, state: type[S] | None = None, version: str = "0", limits: Limits | None = None
+        self,
+        name: str,
+        *,
+        state: type[S],
+        state_kept: timedelta | None = ...,
+        version: str = ...,
+        limits: Limits | None = ...,
+    ) -> None: ...
+    def __init__(
+        self,
+        name: str,
+        *,
+        state: type[S] | None = None,
+        state_kept: timedelta | None = None,
+        version: str = "0",
+        limits: Limits | None = None,
     ) -> None:
         if not name or not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
             raise UsageError(f"agent name {name!r} may hold ASCII letters, digits, '-' and '_' only")
         self.name = name
         self.state_type = state
+        self.state_kept = state_kept
+        """How long the log keeps the state of a key at which nothing changes; None: for ever."""
+
         self.version = version
         self.limits = limits or Limits()
         self.handlers: dict[str, Handler] = {}
@@ -80,6 +101,7 @@ class Agent(Generic[S]):
         """By the schedule's name."""
 
         self.effects: dict[str, Effect[Any, Any]] = {}
+        self._undo = _handler(UndoRequested, undoing(self.effects), (), (), None, None)
 
     def on(
         self,
@@ -153,6 +175,8 @@ class Agent(Generic[S]):
 
     def handler_for(self, event_type: str, data: Any) -> Handler | None:
         """What handles an event; None when nothing does. Raises NotFound for a tick of a schedule that is gone."""
+        if event_type == UndoRequested.event_type:
+            return self._undo
         if event_type != ScheduleDue.event_type:
             return self.handlers.get(event_type)
         name = data.get("schedule") if isinstance(data, dict) else None
@@ -161,17 +185,23 @@ class Agent(Generic[S]):
         return self.tick_handlers[name]
 
     def effect(
-        self, *, retry: Retry | None = None, idempotent: bool = False
+        self,
+        *,
+        retry: Retry | None = None,
+        idempotent: bool = False,
+        pivot: bool = False,
+        timeout_s: float | None = None,
     ) -> Callable[[Callable[P, Awaitable[R]]], Effect[P, R]]:
         """Declare a step that touches the outside world; used as a decorator.
 
         A parameter named `key` gets the idempotency key: pass it on. `idempotent` says that the receiver takes
         a second call with the same key for the first. `retry` tries again while nothing is known to have
-        happened: after NotDone, or when the effect can verify, or is idempotent.
+        happened: after NotDone, or when the effect can verify, or is idempotent. After a `pivot` a saga can only
+        go forward: it is not undone any more. A call that takes longer than `timeout_s` has an unknown outcome.
         """
 
         def declare(function: Callable[P, Awaitable[R]]) -> Effect[P, R]:
-            effect = Effect(function, retry=retry, idempotent=idempotent)
+            effect = Effect(function, retry=retry, idempotent=idempotent, pivot=pivot, timeout_s=timeout_s)
             if effect.name in self.effects:
                 raise UsageError(f"agent {self.name!r} already has an effect {effect.name!r}")
             self.effects[effect.name] = effect

@@ -39,6 +39,8 @@ class Emission:
     event: Event
     key: str | None = None
     saga: str | None = None
+    to: str | None = None
+    """The agent that alone gets it; None: whoever wants it."""
 
 
 @dataclass(slots=True)
@@ -87,18 +89,18 @@ class Context(Generic[S]):
 
     _names: int = 0
 
-    def emit(self, event: Event, *, key: str | None = None, saga: str | None = None) -> None:
-        """Publish an event when this handling is committed.
+    def emit(self, event: Event, *, key: str | None = None, saga: str | None = None, to: str | None = None) -> None:
+        """Publish an event when this handling is committed; with `to` as a command, to that agent alone.
 
         It inherits the key and the saga of its cause unless told otherwise. Raises UndeclaredEvent when
-        neither the return annotation nor `emits` names its type.
+        neither the return annotation nor `emits` names its type; what an agent tells itself is its own business.
         """
-        if type(event) not in self.allowed:
+        if type(event) not in self.allowed and to != self.agent:
             raise UndeclaredEvent(
                 f"{type(event).__qualname__} is not declared as emitted by this handler; "
                 "add it to the return annotation or to on(…, emits=[…]), and to agent.toml"
             )
-        self.emitted.append(Emission(event, key, saga))
+        self.emitted.append(Emission(event, key, saga, to))
 
     async def step(self, function: Callable[P, Awaitable[R] | R], *arguments: P.args, **keywords: P.kwargs) -> R:
         """Call a function and remember what it returned: after a crash it is read from the journal, not called.
@@ -110,7 +112,9 @@ class Context(Generic[S]):
         An effect (`@agent.effect`) is done once: its intent is in the log before the call, its outcome after it.
         """
         if isinstance(function, Effect):
-            call = durable.effect(self.run, self.process, function, arguments, keywords, saga=self.saga)
+            call = durable.effect(
+                self.run, self.process, function, arguments, keywords, agent=self.agent, saga=self.saga
+            )
         else:
             name = function.__qualname__
             call = durable.step(self.run, self.process, function, arguments, keywords, name=name, retry=None)

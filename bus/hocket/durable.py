@@ -19,6 +19,7 @@ from hocket_schemas import gate
 from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested, EffectResolved
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.event import Event
+from hocket_schemas.undoing import EffectDone
 
 UNKNOWN_OUTCOME = "it is not known whether effect {name} happened; verify by hand and resolve key {key}"
 
@@ -79,6 +80,7 @@ async def effect(
     arguments: Sequence[Any],
     keywords: dict[str, Any],
     *,
+    agent: str,
     saga: str,
 ) -> Any:
     """Do an effect once: intent first, then the call, then the outcome, each in the log before the next."""
@@ -99,13 +101,29 @@ async def effect(
         )
     if known.phase != DONE:
         known = await _do(run, process, declared, arguments, keywords, known)
-        await run.remember(known)
+        await run.remember(known, _told(agent, declared, known))
         process.reach("after outcome")
     if known.waited:
         run.passed(known)
     if known.error is not None:
         raise failure_of(known)
     return typed(declared.function, known.result)
+
+
+def _told(agent: str, declared: Effect[Any, Any], outcome: Entry) -> EffectDone | None:
+    """What the saga has to know of an outcome: nothing, unless it can be undone or changes what may be."""
+    if outcome.error is not None or not declared.told:
+        return None
+    result = orjson.loads(outcome.result) if isinstance(outcome.result, bytes) else outcome.result
+    return EffectDone(
+        effect=declared.name,
+        effect_key=outcome.key,
+        agent=agent,
+        arguments=outcome.arguments,
+        result=result,
+        undoable=declared.undo_function is not None,
+        pivot=declared.pivot,
+    )
 
 
 async def _do(
@@ -139,7 +157,8 @@ async def _do(
             process.reach("after intent")
         attempts += 1
         try:
-            result = await call(declared.function, arguments, called)
+            async with asyncio.timeout(declared.timeout_s):
+                result = await call(declared.function, arguments, called)
         except Exception as failure:
             policy = declared.retry
             unknown = not isinstance(failure, NotDone)
@@ -175,7 +194,8 @@ async def _find_out(
     run when only a person can tell.
     """
     if declared.verify_function is not None:
-        found = await call(declared.verify_function, arguments, keywords)
+        async with asyncio.timeout(declared.timeout_s):
+            found = await call(declared.verify_function, arguments, keywords)
         return found != b"null", found, known
     if known.phase == PARKED:
         assert run.entries is not None, "what is parked was recalled"

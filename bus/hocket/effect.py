@@ -24,7 +24,15 @@ class Effect(Generic[P, R]):
     the run is parked for a person. Nothing runs twice in silence.
     """
 
-    def __init__(self, function: Callable[P, Awaitable[R]], *, retry: Retry | None, idempotent: bool) -> None:
+    def __init__(
+        self,
+        function: Callable[P, Awaitable[R]],
+        *,
+        retry: Retry | None = None,
+        idempotent: bool = False,
+        pivot: bool = False,
+        timeout_s: float | None = None,
+    ) -> None:
         if not inspect.iscoroutinefunction(function):
             raise UsageError(f"{function.__qualname__} is no coroutine function; write `async def`")
         self.function = function
@@ -33,12 +41,29 @@ class Effect(Generic[P, R]):
         self.idempotent = idempotent
         """Whether the receiver takes a second call with the same key for the first."""
 
-        self.takes_key = "key" in inspect.signature(function).parameters
+        self.pivot = pivot
+        """Whether the saga can only go forward after it."""
+
+        self.timeout_s = timeout_s
+        """Longest time for one call of it, of its `verify` or of its `undo`; None: no limit of its own."""
+
+        self.takes_key = takes_key(function)
         self.undo_function: Callable[..., Awaitable[None]] | None = None
+        self.undo_retry = Retry()
+        """How often an undo is tried before a person is asked."""
+
         self.verify_function: Callable[..., Awaitable[Any]] | None = None
 
+    @property
+    def told(self) -> bool:
+        """Whether its saga has to know when it is done."""
+        return self.pivot or self.undo_function is not None
+
     def undo(self, function: Function) -> Function:
-        """Register what undoes it: takes the same arguments, and the outcome at the end. Used as a decorator."""
+        """Register what undoes it: takes the same arguments, and the outcome at the end. Used as a decorator.
+
+        It may be called again after a crash, so undoing twice has to be harmless.
+        """
         self.undo_function = function
         return function
 
@@ -57,6 +82,11 @@ class Effect(Generic[P, R]):
 
 class NotDone(Exception):
     """Raised by an effect's function that knows that nothing happened outside: it may be called again."""
+
+
+def takes_key(function: Callable[..., Any]) -> bool:
+    """Whether a function wants the idempotency key."""
+    return "key" in inspect.signature(function).parameters
 
 
 def key_of(saga: str, name: str, arguments: Any) -> str:

@@ -16,6 +16,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from hocket.errors import StepFailed, UsageError
 from hocket_schemas.envelope import Envelope
+from hocket_schemas.undoing import EffectDone
 
 T = TypeVar("T")
 
@@ -133,8 +134,11 @@ class Memory(Protocol):
         """Read the journal from the log: entries with their numbers, in order."""
         ...
 
-    async def record(self, entries: Sequence[tuple[int, Entry]]) -> None:
-        """Store entries with their numbers, together; returns when they are in the log."""
+    async def record(self, entries: Sequence[tuple[int, Entry]], effect: EffectDone | None = None) -> None:
+        """Store entries with their numbers, together, and with what the saga is told of an effect.
+
+        Returns when they are in the log.
+        """
         ...
 
     def check(self, entry: Entry) -> None:
@@ -293,8 +297,8 @@ class Run:
                     self.entries = {(e.name, e.occurrence): e for _, e in entries if e.kind != NOTICE}
         return self.entries
 
-    async def remember(self, entry: Entry) -> None:
-        """Put an entry into the journal."""
+    async def remember(self, entry: Entry, effect: EffectDone | None = None) -> None:
+        """Put an entry into the journal, and tell the saga of the effect that it is about."""
         assert self.entries is not None, "a run recalls before it remembers"
         entries = self._numbered([*self.noted, entry])
         self._recorded += len(entries)
@@ -303,7 +307,7 @@ class Run:
             # Before it is stored: an attempt that is cut off here leaves the entry on its way, and the next attempt
             # comes after it in the log. An intent that nobody has acted upon may be made again.
             self.entries[entry.name, entry.occurrence] = entry
-        await self.memory.record(entries)
+        await self.memory.record(entries, effect)
         self.entries[entry.name, entry.occurrence] = entry
 
     def note(self, entry: Entry) -> None:
@@ -383,6 +387,22 @@ def typed(function: Callable[..., Any], result: Any) -> Any:
         raise UsageError(f"the remembered result of {function.__qualname__} does not fit its type: {error}") from error
 
 
+def typed_arguments(function: Callable[..., Any], stored: Any) -> tuple[list[Any], dict[str, Any]]:
+    """What a journal knows of a call's arguments, as the function's annotations say.
+
+    Raises UsageError when they no longer fit, after a change of the code.
+    """
+    positional, named = stored
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+        hints = typing.get_type_hints(function)
+        names = [parameter.name for parameter in parameters][: len(positional)]
+        first = [_validated(hints.get(name), value) for name, value in zip(names, positional, strict=True)]
+        return first, {name: _validated(hints.get(name), value) for name, value in named.items()}
+    except (TypeError, NameError, ValueError) as error:
+        raise UsageError(f"what {function.__qualname__} was called with does not fit it any more: {error}") from error
+
+
 def digest_of(arguments: Sequence[Any], keywords: dict[str, Any]) -> str:
     """A short digest of a call's arguments, for comparing them over time."""
     try:
@@ -410,3 +430,7 @@ def _adapter(function: Callable[..., Any]) -> TypeAdapter[Any] | None:
     except NameError as error:
         raise UsageError(f"{function.__qualname__}: an annotation cannot be resolved: {error}") from error
     return None if hint is Any else TypeAdapter(hint)
+
+
+def _validated(hint: Any, value: Any) -> Any:
+    return value if hint is None or hint is Any else TypeAdapter(hint).validate_python(value)

@@ -1,7 +1,7 @@
 """Facts about work that somebody wants no more: who asked for its end, and how far it had come."""
 
 from datetime import timedelta
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -43,6 +43,11 @@ class EffectStatus(BaseModel):
 
     digest: str
     """Of its arguments."""
+
+    arguments: Any = None
+    """What it was called with, where it can be undone: a list, and an object by name."""
+
+    undoable: bool = False
 
     status: Literal["done", "undone", "not started", "unknown"]
     """`unknown`: its call was begun, and nobody has seen how it ended."""

@@ -44,6 +44,45 @@ class SagaExpired(Event, type="hocket.saga.expired.v1"):
     """The types of the events that it was still waiting for."""
 
 
+class SagaCancelled(Event, type="hocket.saga.cancelled.v1"):
+    """Somebody wanted the saga to end."""
+
+    name: str
+    """Of its policy; empty: none is known."""
+
+    saga: str
+    by: str
+    reason: str = ""
+
+
+class SagaCompensated(Event, type="hocket.saga.compensated.v1"):
+    """What the saga had done outside is undone. Said again when an effect came late and was undone too."""
+
+    name: str
+    saga: str
+    reason: str
+    """Why it was aborted."""
+
+    undone: list[str] = Field(default_factory=list)
+    """The effects, in the order in which they were undone."""
+
+    skipped: list[str] = Field(default_factory=list)
+    """The effects that a person decided to leave done."""
+
+
+class SagaStuck(Event, type="hocket.saga.stuck.v1"):
+    """The saga can neither go on nor be undone by itself; a person decides."""
+
+    name: str
+    saga: str
+    reason: str
+    effect: str = ""
+    """The effect that could not be undone, or the pivot that must not be."""
+
+    effect_key: str = ""
+    agent: str = ""
+
+
 class ScheduleDue(Event, type="hocket.schedule.due.v1", retention=timedelta(days=400)):
     """A time has come that an agent's schedule names. Travels as a command to that agent."""
 

@@ -1,64 +1,86 @@
-"""The coordinator follows every saga from its start to its end, or to its deadline. It watches; it never routes."""
+"""The coordinator follows every saga to its end, and has undone what must be undone. It watches; it never routes."""
 
-from collections.abc import Awaitable, Callable
-from typing import Literal
-
-from pydantic import BaseModel
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import TypeVar
 
 from hocket import Agent, Context, Event, Saga
+from hocket.errors import WaitExpired
+from hocket.saga.record import COORDINATOR, Asked, Record
 from hocket_schemas import catalog
-from hocket_schemas.runtime import SagaCompleted, SagaExpired, SagaFailed
+from hocket_schemas.cancels import CancelRequested, RunCancelled
+from hocket_schemas.runtime import SagaCancelled, SagaCompensated, SagaCompleted, SagaExpired, SagaFailed, SagaStuck
 from hocket_schemas.sagas import declared
+from hocket_schemas.undoing import EffectDone, EffectUndone, UndoDecided, UndoFailed, UndoRequested
+
+RECORD_KEPT = timedelta(days=400)
+"""How long a saga is remembered of which nothing more is heard."""
+
+ENDS: list[type[Event]] = [SagaCompleted, SagaFailed, SagaCancelled]
+"""What is said when a deadline no longer matters."""
+
+SAYS: list[type[Event]] = [*ENDS, SagaExpired, SagaCompensated, SagaStuck, CancelRequested, UndoRequested]
+
+E = TypeVar("E", bound=Event)
+
+coordinator = Agent(COORDINATOR, state=Record, version="2", state_kept=RECORD_KEPT)
 
 
-class Following(BaseModel):
-    """What is known of the sagas of one key."""
+def hear(event: type[E], take: Callable[[Record, E, Context[Record]], Sequence[Event | Asked]]) -> None:
+    """Have the saga's record take an event, and say what follows."""
 
-    sagas: dict[str, Literal["running", "completed", "failed", "expired"]] = {}
-    """By saga id and policy, `{id}/{policy}`."""
+    async def handle(event: E, ctx: Context[Record]) -> None:
+        if at_home(event, ctx):
+            say(ctx, take(ctx.state, event, ctx))
+
+    coordinator.on(event, emits=SAYS)(handle)
 
 
-coordinator = Agent("coordinator", state=Following, version="1")
+def at_home(event: Event, ctx: Context[Record]) -> bool:
+    """Whether this is the saga's own key, where its record is; an event of another key is sent on to it."""
+    saga = event.saga if isinstance(event, CancelRequested) else ctx.saga
+    if saga is None:
+        return False  # only a key or a run is to be cancelled, no saga
+    if ctx.key != saga:
+        ctx.emit(event, key=saga, saga=saga, to=ctx.agent)
+        return False
+    ctx.state.saga = saga
+    return True
+
+
+def say(ctx: Context[Record], facts: Sequence[Event | Asked]) -> None:
+    """Publish what follows; a request for an undo goes to the agent that did the effect, and to nobody else."""
+    for fact in facts:
+        if isinstance(fact, Asked):
+            ctx.emit(fact.event, to=fact.to)
+        else:
+            ctx.emit(fact)
 
 
 def follow(policy: Saga) -> None:
     """Handle the events that mean something to one policy."""
-    coordinator.on(policy.starts, emits=[SagaExpired])(_starts(policy))
-    coordinator.on(policy.done, emits=[SagaCompleted])(_ends(policy, failed=False))
-    for failure in policy.fails:
-        coordinator.on(failure, emits=[SagaFailed])(_ends(policy, failed=True))
 
-
-def _starts(policy: Saga) -> Callable[..., Awaitable[None]]:
-    async def watch(event: Event, ctx: Context[Following]) -> None:
+    async def watch(event: Event, ctx: Context[Record]) -> None:
         """Note the start, and look again when the deadline has passed."""
-        name = f"{ctx.saga}/{policy.name}"
-        ctx.state.sagas.setdefault(name, "running")
-        await ctx.sleep(policy.deadline)
-        if ctx.state.sagas.get(name) == "running":
-            ctx.state.sagas[name] = "expired"
-            missing = [wanted.event_type for wanted in (policy.done, *policy.fails)]
-            deadline_s = policy.deadline.total_seconds()
-            ctx.emit(SagaExpired(name=policy.name, saga=ctx.saga, deadline_s=deadline_s, missing=missing))
-
-    return watch
-
-
-def _ends(policy: Saga, *, failed: bool) -> Callable[..., Awaitable[None]]:
-    async def end(event: Event, ctx: Context[Following]) -> None:
-        """Note the end. Only the first end counts, and one without a start is none of ours."""
-        name = f"{ctx.saga}/{policy.name}"
-        if ctx.state.sagas.get(name) != "running":
+        if not at_home(event, ctx) or not ctx.state.starts(policy, ctx.envelope.id):
             return
-        ctx.state.sagas[name] = "failed" if failed else "completed"
-        if failed:
-            ctx.emit(SagaFailed(name=policy.name, saga=ctx.saga, ended_by=ctx.envelope.id, failure=ctx.envelope.type))
-        else:
-            ctx.emit(SagaCompleted(name=policy.name, saga=ctx.saga, ended_by=ctx.envelope.id))
+        try:
+            await ctx.wait(*ENDS, timeout=policy.deadline)
+        except WaitExpired:
+            say(ctx, ctx.state.expires(policy))
 
-    return end
+    coordinator.on(policy.starts, emits=SAYS, waits=ENDS)(watch)
+    hear(policy.done, lambda record, _, ctx: record.done(policy, ctx.envelope.id))
+    for failure in policy.fails:
+        hear(failure, lambda record, _, ctx: record.fails(policy, ctx.envelope.id, ctx.envelope.type))
 
 
 catalog.discover()
 for _policy in declared():
     follow(_policy)
+hear(EffectDone, lambda record, event, _: record.effect_done(event))
+hear(EffectUndone, lambda record, event, _: record.effect_undone(event))
+hear(UndoFailed, lambda record, event, _: record.undo_failed(event))
+hear(UndoDecided, lambda record, event, _: record.decided(event))
+hear(RunCancelled, lambda record, event, _: record.run_cancelled(event))
+hear(CancelRequested, lambda record, event, _: record.cancelled(event))

@@ -1,35 +1,95 @@
 """The coordinator on the log's twin, with a clock that can be set."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
+from hocket import Agent, Context, Event, Retry
 from hocket.clock import LoopClock
 from hocket.engine.runs import LONGEST_LOOK_S
 from hocket.log.memory import MemoryServer
 from hocket.testing import Bed, run_virtual
 from hocket_schemas.briefs import BRIEF, BriefFailed, BriefPublished, BriefRequested
-from hocket_schemas.runtime import SagaCompleted, SagaExpired, SagaFailed
+from hocket_schemas.cancels import CancelRequested
+from hocket_schemas.event import Catalog
+from hocket_schemas.runtime import SagaCancelled, SagaCompensated, SagaCompleted, SagaExpired, SagaFailed, SagaStuck
+from hocket_schemas.undoing import UndoDecided
 
 from .agent import coordinator
+
+ENDS = (SagaCompleted, SagaFailed, SagaExpired, SagaCancelled, SagaCompensated, SagaStuck)
 
 REQUESTED = BriefRequested(folder="/documents", out="/brief.md")
 PUBLISHED = BriefPublished(path="/brief.md", digest="0" * 64, sentences=3, documents=2)
 FAILED = BriefFailed(reason="The folder is empty.")
 
+EVENTS = Catalog()
 
-def told(*events: Any, wait_s: float = 0.0) -> list[Any]:
-    """What the coordinator says of one saga whose events come, and then time passes."""
+
+class Bought(Event, type="test.bought.v1", catalog=EVENTS):
+    """Has the shopper buy some things, in this order."""
+
+    things: list[str]
+    then: str = ""
+    """`fail` fails the saga after that."""
+
+
+class Shop:
+    """The outside: what is bought and not given back."""
+
+    def __init__(self, *, refusals: int = 0) -> None:
+        self.held: list[str] = []
+        self.given_back: list[str] = []
+        self.refusals = refusals
+
+
+def shopper(shop: Shop) -> Agent:
+    """An agent that buys, and can give back."""
+    agent = Agent("shopper")
+
+    @agent.effect()
+    async def buy(thing: str) -> str:
+        shop.held.append(thing)
+        return f"receipt for {thing}"
+
+    buy.undo_retry = Retry(attempts_max=2, first_s=0.01)
+
+    @buy.undo
+    async def give_back(thing: str, receipt: str) -> None:
+        assert receipt == f"receipt for {thing}"
+        if shop.refusals:
+            shop.refusals -= 1
+            raise OSError("the shop is closed")
+        if thing in shop.held:
+            shop.held.remove(thing)
+            shop.given_back.append(thing)
+
+    @agent.on(Bought, emits=[BriefFailed])
+    async def go(event: Bought, ctx: Context) -> None:
+        for thing in event.things:
+            await ctx.step(buy, thing)
+        if event.then == "fail":
+            ctx.emit(FAILED, key=ctx.saga)
+
+    return agent
+
+
+def told(*events: Any, wait_s: float = 0.0, shop: Shop | None = None, key: str = "saga-1") -> list[Any]:
+    """What the coordinator says of one saga whose events come, and then time passes. A command goes to it alone."""
 
     async def live() -> list[Any]:
         clock = LoopClock()
-        async with Bed(coordinator, server=MemoryServer(clock=clock)) as bed:
+        async with Bed(coordinator, shopper(shop or Shop()), server=MemoryServer(clock=clock)) as bed:
             for event in events:
-                await bed.publish(event, key="saga-1")
-            await bed.settled()
+                if isinstance(event, UndoDecided):
+                    await bed.bus.command(event, to="coordinator", key="saga-1")
+                else:
+                    await bed.publish(event, key=key if isinstance(event, Bought) else "saga-1", saga="saga-1")
+                await bed.settled()
             clock.advance(wait_s)
             await asyncio.sleep(LONGEST_LOOK_S + 1)  # of the loop's own time: until the clock is looked at again
             await bed.settled()
-            return bed.events(SagaCompleted, SagaFailed, SagaExpired)
+            return bed.events(*ENDS)
 
     return run_virtual(live())
 
@@ -40,18 +100,20 @@ def test_a_saga_whose_last_event_came_is_completed() -> None:
     assert (type(said), said.name, said.saga) == (SagaCompleted, "brief", "saga-1")
 
 
-def test_a_saga_with_a_failure_is_failed_and_says_by_what() -> None:
-    (said,) = told(REQUESTED, FAILED)
+def test_a_saga_with_a_failure_says_by_what_and_ends_compensated() -> None:
+    failed, compensated = told(REQUESTED, FAILED)
 
-    assert (type(said), said.failure) == (SagaFailed, "brief.failed.v1")
+    assert (type(failed), failed.failure) == (SagaFailed, "brief.failed.v1")
+    assert (type(compensated), compensated.undone) == (SagaCompensated, [])
 
 
 def test_a_saga_that_does_not_end_expires_when_its_deadline_has_passed() -> None:
     early = told(REQUESTED, wait_s=BRIEF.deadline.total_seconds() - 60)
-    (said,) = told(REQUESTED, wait_s=BRIEF.deadline.total_seconds() + 1)
+    said, compensated = told(REQUESTED, wait_s=BRIEF.deadline.total_seconds() + 1)
 
     assert early == []
     assert (type(said), said.missing) == (SagaExpired, ["brief.published.v1", "brief.failed.v1"])
+    assert "not done within" in compensated.reason
 
 
 def test_an_ended_saga_does_not_expire_as_well() -> None:
@@ -62,3 +124,63 @@ def test_an_ended_saga_does_not_expire_as_well() -> None:
 
 def test_an_end_without_a_start_is_none_of_ours() -> None:
     assert told(PUBLISHED) == []
+
+
+def test_what_was_done_is_undone_the_newest_first() -> None:
+    shop = Shop()
+
+    said = told(REQUESTED, Bought(things=["a", "b", "c"], then="fail"), shop=shop)
+
+    assert shop.held == []
+    assert shop.given_back == ["c", "b", "a"]
+    assert [type(event) for event in said] == [SagaFailed, SagaCompensated]
+    assert said[-1].undone == ["shopper.<locals>.buy"] * 3
+
+
+def test_a_completed_saga_keeps_what_it_did() -> None:
+    shop = Shop()
+
+    told(REQUESTED, Bought(things=["a"]), PUBLISHED, FAILED, shop=shop)
+
+    assert shop.held == ["a"]
+
+
+def test_an_effect_on_another_key_is_undone_as_well() -> None:
+    shop = Shop()
+
+    said = told(REQUESTED, Bought(things=["a"], then="fail"), shop=shop, key="elsewhere")
+
+    assert shop.held == []
+    assert type(said[-1]) is SagaCompensated
+
+
+def test_a_person_can_end_a_saga_and_the_reason_is_told() -> None:
+    shop = Shop()
+    request = CancelRequested(saga="saga-1", by="ada", reason="no longer wanted")
+
+    said = told(REQUESTED, Bought(things=["a"]), request, shop=shop)
+
+    assert shop.held == []
+    assert [type(event) for event in said] == [SagaCancelled, SagaCompensated]
+    assert said[-1].reason == "cancelled by ada: no longer wanted"
+
+
+def test_the_deadline_undoes_too() -> None:
+    shop = Shop()
+
+    told(REQUESTED, Bought(things=["a"]), wait_s=(BRIEF.deadline + timedelta(seconds=1)).total_seconds(), shop=shop)
+
+    assert shop.given_back == ["a"]
+
+
+def test_an_undo_that_keeps_failing_parks_the_saga_until_a_person_decides() -> None:
+    bought = Bought(things=["a", "b"], then="fail")
+    stuck = told(REQUESTED, bought, shop=Shop(refusals=2))
+    repaired, skipped = Shop(refusals=2), Shop(refusals=2)
+    retried = told(REQUESTED, bought, UndoDecided(decision="retry", by="ada"), shop=repaired)
+    left = told(REQUESTED, bought, UndoDecided(decision="skip", by="ada"), shop=skipped)
+
+    assert [type(event) for event in stuck] == [SagaFailed, SagaStuck]
+    assert "the shop is closed" in stuck[-1].reason
+    assert (repaired.held, type(retried[-1])) == ([], SagaCompensated)
+    assert (skipped.held, left[-1].skipped) == (["b"], ["shopper.<locals>.buy"])

@@ -19,6 +19,7 @@ from hocket_schemas import gate
 from hocket_schemas.approvals import ApprovalDecided
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.runtime import ScheduleDue
+from hocket_schemas.undoing import UndoRequested
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Answers:
         caught_up: Callable[[], Awaitable[None]],
     ) -> None:
         self._agent = agent.name
-        self._handled = frozenset(agent.handlers) | {ScheduleDue.event_type}
+        self._handled = frozenset(agent.handlers) | {ScheduleDue.event_type, UndoRequested.event_type}
         self._log = log
         self._handling = handling
         self._parked = parked

@@ -250,7 +250,7 @@ def _writes(group: _Group) -> tuple[list[Write], list[tuple[int, Cell]]]:
         if transition.cell is not None:
             # Several transitions of one actor in a group make one write: the newest state.
             expect = first or Expect(transition.cell.subject, transition.cell.seq)
-            states[transition.cell] = Write(transition.cell.subject, transition.state, expect)
+            states[transition.cell] = Write(transition.cell.subject, transition.state, expect, transition.cell.kept)
             first = None
         for record in transition.records:
             records[record.subject] = _expecting(record, first) if first else record

@@ -47,6 +47,7 @@ from hocket_schemas import gate
 from hocket_schemas.approvals import ApprovalDecided, ApprovalRefused
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.event import Event
+from hocket_schemas.undoing import EffectDone
 
 T = TypeVar("T")
 
@@ -86,7 +87,7 @@ class Done(NamedTuple):
 
     events: list[Write]
     home: bool
-    """Whether all events stay on the cause's own key."""
+    """Whether all events stay on the cause's own key, for whoever wants them."""
 
     state: bytes
     """The actor's state now; empty for an agent without state."""
@@ -164,6 +165,12 @@ class Handling:
         received = Received(message, envelope, decided, _NOBODY, key, envelope.correlationid or key, cause)
         time = rfc3339(self._process.clock.now_s())
         return self._write(received, Emission(event), 0, time, envelope.traceparent)
+
+    def effect_done(self, received: Received, done: EffectDone) -> Write:
+        """What a handling's saga has to know of an effect; its id is the effect's key, however often that is said."""
+        time = rfc3339(self._process.clock.now_s())
+        own = received._replace(cause=done.effect_key)
+        return self._write(own, Emission(done), 0, time, received.envelope.traceparent)
 
     async def attempt(self, received: Received, state: Any, number: int, run: Run, fresh: Callable[[], Any]) -> Outcome:
         """Run the handler once, and decide what its end means."""
@@ -294,7 +301,7 @@ class Handling:
             for i, emission in enumerate(context.emitted, start=context.emitted_before)
             if i >= context.run.emitted
         ]
-        home = all((e.key or received.key) == received.key for e in context.emitted)
+        home = all((e.key or received.key) == received.key and e.to is None for e in context.emitted)
         return Done(writes, home, self._dump(context.state), context.state)
 
     def _write(self, received: Received, emission: Emission, i: int, time: str, trace: str | None) -> Write:
@@ -328,7 +335,10 @@ class Handling:
             raise BadReturn(
                 f"{event.event_type} is {len(body)} bytes, the limit is {self._agent.limits.event_bytes_max}"
             )
-        subject = self.names.event(key, self._agent.name, received.cause, i, event.event_type)
+        if emission.to is None:
+            subject = self.names.event(key, self._agent.name, received.cause, i, event.event_type)
+        else:
+            subject = self.names.command(emission.to, key, received.cause, i, event.event_type)
         return Write(subject, body, ttl=event.retention, headers=EVENT_HEADERS)
 
     def _dump(self, state: Any) -> bytes:

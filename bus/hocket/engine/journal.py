@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hocket.engine.answers import Answers
 from hocket.engine.commit import Committer
 from hocket.engine.dispatch import Work
+from hocket.engine.handling import Handling
 from hocket.engine.live import LiveOutput
 from hocket.engine.recall import Recall
 from hocket.engine.transition import Tenure, Transition
@@ -16,15 +17,19 @@ from hocket.policy import Limits
 from hocket.run import Entry
 from hocket_schemas.approvals import ApprovalDecided
 from hocket_schemas.envelope import Envelope
+from hocket_schemas.undoing import EffectDone
 
 
 class Journals:
     """Reads and writes what runs remember."""
 
-    def __init__(self, tenure: Tenure, committer: Committer, recall: Recall, limits: Limits) -> None:
+    def __init__(
+        self, tenure: Tenure, committer: Committer, recall: Recall, handling: Handling, limits: Limits
+    ) -> None:
         self._tenure = tenure
         self._committer = committer
         self._recall = recall
+        self._handling = handling
         self._limits = limits
 
     def where(self, work: Work) -> str:
@@ -52,12 +57,17 @@ class Journals:
         if len(body) > most:
             raise UsageError(f"{name}: {len(body)} bytes to remember, the limit is {most}")
 
-    async def record(self, work: Work, entries: Sequence[tuple[int, Entry]]) -> None:
-        """Put entries into the handling's journal; returns when they are in the log. Raises UsageError as `check`."""
+    async def record(self, work: Work, entries: Sequence[tuple[int, Entry]], effect: EffectDone | None = None) -> None:
+        """Put entries into the handling's journal; returns when they are in the log. Raises UsageError as `check`.
+
+        `effect` is told to the saga with the same append.
+        """
+        assert work.received is not None, "only an event that passed the gate has a journal"
         written = self.writes(work, entries)
         self.check(written[-1].data, entries[-1][1].name)  # those before were noted, and checked then
         stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        transition = Transition(self._tenure, None, records=written, single=len(written) == 1)
+        told = [self._handling.effect_done(work.received, effect)] if effect else []
+        transition = Transition(self._tenure, None, told, records=written, single=len(written) == 1 and not told)
         # Whoever asked may be gone by then: an attempt has its timeout.
         transition.settled = lambda known: None if stored.done() else stored.set_result(known)
         self._committer.put(transition)
@@ -77,9 +87,9 @@ class Memory:
         """See `hocket.run.Memory.load`."""
         return await self.journals.load(self.work)
 
-    async def record(self, entries: Sequence[tuple[int, Entry]]) -> None:
+    async def record(self, entries: Sequence[tuple[int, Entry]], effect: EffectDone | None = None) -> None:
         """See `hocket.run.Memory.record`."""
-        await self.journals.record(self.work, entries)
+        await self.journals.record(self.work, entries, effect)
 
     def check(self, entry: Entry) -> None:
         """See `hocket.run.Memory.check`."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from hocket.engine.cursor import Cursor
@@ -67,6 +68,9 @@ class Cell:
     data: bytes
     value: Any
     """The typed state; rebuilt from `data` when a handler failed half way through changing it."""
+
+    kept: timedelta | None = None
+    """How long the log keeps the record when nothing changes any more; None: for ever."""
 
     pending: int = 0
     """How many of its transitions are not settled; until then memory knows more than the log."""

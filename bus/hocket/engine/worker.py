@@ -56,7 +56,7 @@ class Worker:
         self._recall = Recall(log)
         caught_up = partial(committer.caught_up, tenure)
         self._answers = Answers(agent, log, self._handling, self._parked, self._recall, caught_up)
-        self._journals = Journals(tenure, committer, self._recall, agent.limits)
+        self._journals = Journals(tenure, committer, self._recall, self._handling, agent.limits)
         self._dispatcher: Dispatcher
         self._room = asyncio.Event()
         self._pending = 0
@@ -207,9 +207,11 @@ class Worker:
             message = await self._log.last(subject)
             if message is None:
                 value = self._handling.fresh_state()
-                cell = Cell(subject, 0, value.__pydantic_serializer__.to_json(value), value)
+                body = value.__pydantic_serializer__.to_json(value)
+                cell = Cell(subject, 0, body, value, self._agent.state_kept)
             else:
-                cell = Cell(subject, message.seq, message.data, self._handling.read_state(message.data))
+                value = self._handling.read_state(message.data)
+                cell = Cell(subject, message.seq, message.data, value, self._agent.state_kept)
             self._cells.put(key, cell, self._dispatcher.busy)
         return cell
 

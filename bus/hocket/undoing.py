@@ -1,0 +1,81 @@
+"""How an agent undoes an effect of its own that an aborted saga wants undone."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from hocket.context import Context
+from hocket.effect import Effect, takes_key
+from hocket.errors import StepFailed, UsageError
+from hocket.run import typed, typed_arguments
+from hocket_schemas.undoing import EffectUndone, UndoFailed, UndoRequested
+
+
+def undoing(
+    effects: Mapping[str, Effect[Any, Any]],
+) -> Callable[[UndoRequested, Context[Any]], Awaitable[EffectUndone | UndoFailed]]:
+    """The handler of such requests, for an agent with these effects."""
+
+    async def undo(asked: UndoRequested, ctx: Context[Any]) -> EffectUndone | UndoFailed:
+        return await _answer(effects, asked, ctx)
+
+    return undo
+
+
+async def _answer(
+    effects: Mapping[str, Effect[Any, Any]], asked: UndoRequested, ctx: Context[Any]
+) -> EffectUndone | UndoFailed:
+    """Find out whether the effect happened where nobody knows, then undo it, with retries.
+
+    What the undo gets is what the effect was called with, and its real outcome. A failure for good is an answer too.
+    """
+    declared = effects.get(asked.effect)
+
+    def failed(error: object) -> UndoFailed:
+        return UndoFailed(effect=asked.effect, effect_key=asked.effect_key, agent=ctx.agent, error=str(error))
+
+    if declared is None or declared.undo_function is None:
+        return failed(f"agent {ctx.agent} declares no undo for it any more")
+    try:
+        arguments, keywords = typed_arguments(declared.function, asked.arguments)
+        outcome = typed(declared.function, asked.result)
+        if asked.unknown:
+            outcome = await _find(declared, asked, ctx, arguments, keywords)
+            if outcome is None:
+                return EffectUndone(effect=asked.effect, effect_key=asked.effect_key, agent=ctx.agent, happened=False)
+        await _undo(declared, asked, ctx, [*arguments, outcome], keywords)
+    except (StepFailed, UsageError) as error:
+        return failed(error)
+    return EffectUndone(effect=asked.effect, effect_key=asked.effect_key, agent=ctx.agent)
+
+
+async def _find(
+    declared: Effect[Any, Any], asked: UndoRequested, ctx: Context[Any], arguments: list[Any], keywords: dict[str, Any]
+) -> Any:
+    """The outcome of a call that nobody saw the end of; None: it did not happen."""
+    verify = declared.verify_function
+    if verify is None:
+        raise UsageError("it is not known whether it happened, and it has no verify")
+    given = keywords | ({"key": asked.effect_key} if takes_key(verify) else {})
+
+    async def find() -> Any:
+        async with asyncio.timeout(declared.timeout_s):
+            return await verify(*arguments, **given)
+
+    found = await ctx.step_with(find, step_name=f"verify {declared.name}", step_retry=declared.undo_retry)
+    return None if found is None else typed(declared.function, found)
+
+
+async def _undo(
+    declared: Effect[Any, Any], asked: UndoRequested, ctx: Context[Any], arguments: list[Any], keywords: dict[str, Any]
+) -> None:
+    function = declared.undo_function
+    assert function is not None, "whoever calls has looked"
+    given = keywords | ({"key": asked.effect_key} if takes_key(function) else {})
+
+    async def take_back() -> bool:
+        async with asyncio.timeout(declared.timeout_s):
+            await function(*arguments, **given)
+        return True
+
+    _: bool = await ctx.step_with(take_back, step_name=f"undo {declared.name}", step_retry=declared.undo_retry)
