@@ -323,6 +323,10 @@ def _fact(seq: int, event_type: str, data: object = None) -> Fact:
         (["order.refused.v1", "order.shipped.v1"], SagaState.FAILED),
         (["hocket.saga.expired.v1", "order.shipped.v1"], SagaState.EXPIRED),
         (["hocket.saga.failed.v1"], SagaState.FAILED),
+        (["hocket.saga.cancelled.v1"], SagaState.CANCELLED),
+        (["hocket.saga.failed.v1", "hocket.saga.compensated.v1"], SagaState.COMPENSATED),
+        (["order.refused.v1", "hocket.saga.stuck.v1", "hocket.saga.compensated.v1"], SagaState.COMPENSATED),
+        (["order.refused.v1", "hocket.saga.compensated.v1", "hocket.saga.stuck.v1"], SagaState.STUCK),
     ],
 )
 def test_the_first_word_about_a_sagas_end_stands(types: list[str], state: SagaState) -> None:

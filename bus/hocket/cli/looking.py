@@ -17,10 +17,11 @@ from hocket.host.health import Card
 from hocket.observe.fact import Fact
 from hocket.observe.history import Entry, Remembered, RunHead, State, history
 from hocket.observe.letters import DeadLetter
-from hocket.observe.sagas import SagaLine, facts_in, fold
+from hocket.observe.sagas import SagaLine, SagaState, facts_in, fold, record_of
 from hocket.observe.why import Chain, why
 from hocket.policy import Limits
 from hocket.run import DONE
+from hocket.saga.record import Record
 from hocket.subjects import Names, tokens_of
 
 commands = typer.Typer()
@@ -33,28 +34,37 @@ LISTEN_S = 1.5 * Limits().heartbeat_s
 def sagas_command(
     saga: Annotated[str | None, typer.Argument(metavar="ID", help="Show the events of this one.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="Most sagas to list, the newest first; 0: all.")] = 50,
+    stuck: Annotated[bool, typer.Option("--stuck", help="Only those that wait for a person.")] = False,
     nats: Nats = None,
     domain: Domain = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the sagas in the log and how they stand, or show one with its events."""
-    runtime.run(_sagas(saga, limit, nats, domain, as_json))
+    """List the sagas in the log and how they stand, or show one with its events and what it did outside."""
+    runtime.run(_sagas(saga, limit, stuck, nats, domain, as_json))
 
 
-async def _sagas(saga: str | None, limit: int, nats: str | None, domain: str | None, as_json: bool) -> None:
+async def _sagas(
+    saga: str | None, limit: int, stuck: bool, nats: str | None, domain: str | None, as_json: bool
+) -> None:
     declared = policies()
     async with reading(nats, domain) as bus:
         facts = [fact async for fact in facts_in(bus, saga)]
+        record = await record_of(bus, saga) if saga is not None else None
     lines = fold(declared, facts, SystemClock().now_s())
+    if stuck:
+        lines = [line for line in lines if line.state is SagaState.STUCK]
     if saga is not None:
         if not lines:
             raise NotFound(f"no event of saga {saga!r} is in the log")
         if as_json:
-            print_json({"saga": lines[0], "events": facts})
+            print_json({"saga": lines[0], "events": facts, "record": record and record.model_dump()})
         else:
             _print_sagas(lines)
             print()
             _print_entries(facts)
+            if record is not None and record.effects:
+                print()
+                _print_effects(record)
         return
     shown = lines[:limit] if limit else lines
     if as_json:
@@ -70,6 +80,19 @@ def _print_sagas(lines: list[SagaLine]) -> None:
         ("saga", "policy", "state", "events", "started", "newest event"),
         ((line.id, line.name, line.state, line.events, clock_time(line.started), line.last_type) for line in lines),
         empty="no sagas",
+    )
+    for line in lines:
+        if line.state is SagaState.STUCK:
+            say(f"{line.id}: {line.reason}; next: hocket saga retry|skip|resolve {line.id}")
+
+
+def _print_effects(record: Record) -> None:
+    """What the saga did outside, and how far its undoing has come."""
+    told = {"done": "done", "asked": "being undone", "undone": "undone", "failed": "not undone", "skipped": "left"}
+    print_table(
+        ("effect", "agent", "state", "key", "trouble"),
+        ((e.name, e.agent, "unknown" if e.unknown else told[e.state], e.key, e.error) for e in record.effects),
+        empty="",
     )
 
 

@@ -4,11 +4,15 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from pydantic import ValidationError
+
 from hocket.client import Bus
 from hocket.clock import utc
 from hocket.observe.fact import Fact, fact_of
+from hocket.saga.record import COORDINATOR, Record
+from hocket.subjects import Names, shard_of
 from hocket_schemas.moment import datetime_of
-from hocket_schemas.runtime import SagaCompleted, SagaExpired, SagaFailed
+from hocket_schemas.runtime import SagaCancelled, SagaCompensated, SagaCompleted, SagaExpired, SagaFailed, SagaStuck
 from hocket_schemas.sagas import Saga
 
 
@@ -18,8 +22,17 @@ class SagaState(StrEnum):
     RUNNING = "running"
     COMPLETED = "completed"
     FAILED = "failed"
+    """Not undone yet; so for the next two."""
+
     EXPIRED = "expired"
     """Its deadline passed before it ended."""
+
+    CANCELLED = "cancelled"
+    COMPENSATED = "compensated"
+    """Whatever it did outside is undone."""
+
+    STUCK = "stuck"
+    """A person has to decide."""
 
     OPEN = "open"
     """No policy says when it ends."""
@@ -29,7 +42,11 @@ _SAID = {
     SagaCompleted.event_type: SagaState.COMPLETED,
     SagaFailed.event_type: SagaState.FAILED,
     SagaExpired.event_type: SagaState.EXPIRED,
+    SagaCancelled.event_type: SagaState.CANCELLED,
 }
+
+_THEN = {SagaCompensated.event_type: SagaState.COMPENSATED, SagaStuck.event_type: SagaState.STUCK}
+"""What becomes of one that did not complete; the newest word counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +71,9 @@ class SagaLine:
     ended_by: str | None
     """The id of the event that ended it."""
 
+    reason: str = ""
+    """Why it was undone, or is stuck."""
+
 
 @dataclass(slots=True)
 class _Fold:
@@ -63,6 +83,7 @@ class _Fold:
     newest: Fact
     events: int = 0
     ends: list[Fact] = field(default_factory=list)
+    then: Fact | None = None
     policy: Saga | None = None
 
 
@@ -84,6 +105,8 @@ def fold(policies: Sequence[Saga], facts: Iterable[Fact], now_s: float) -> list[
         known.policy = known.policy or by_start.get(fact.type)
         if fact.type in ends:
             known.ends.append(fact)
+        if fact.type in _THEN:
+            known.then = fact
     lines = [_line(saga, known, now_s) for saga, known in folds.items()]
     return sorted(lines, key=lambda line: (line.started, line.id), reverse=True)
 
@@ -94,6 +117,16 @@ async def facts_in(bus: Bus, saga: str | None = None) -> AsyncIterator[Fact]:
         fact = fact_of(delivery)
         if saga is None or fact.saga == saga:
             yield fact
+
+
+async def record_of(bus: Bus, saga: str) -> Record | None:
+    """What the coordinator knows of a saga; None: nothing, or no coordinator was ever there."""
+    shard = shard_of(saga, bus.shards)
+    message = await bus.logs[shard].last(Names(bus.domain, shard).actor(COORDINATOR, saga))
+    try:
+        return Record.model_validate_json(message.data) if message else None
+    except ValidationError:
+        return None  # of another version
 
 
 def _line(saga: str, known: _Fold, now_s: float) -> SagaLine:
@@ -108,6 +141,8 @@ def _line(saga: str, known: _Fold, now_s: float) -> SagaLine:
     else:
         if deadline is not None:
             state = SagaState.EXPIRED if utc(now_s) > deadline else SagaState.RUNNING
+    if known.then is not None and state is not SagaState.COMPLETED:
+        state = _THEN[known.then.type]
     return SagaLine(
         id=saga,
         name=policy.name if policy else None,
@@ -119,6 +154,7 @@ def _line(saga: str, known: _Fold, now_s: float) -> SagaLine:
         last_id=known.newest.id,
         events=known.events,
         ended_by=ended_by,
+        reason=str(known.then.data.get("reason", "")) if known.then and isinstance(known.then.data, dict) else "",
     )
 
 
@@ -131,4 +167,4 @@ def _meaning(policy: Saga, event_type: str) -> SagaState | None:
     return None
 
 
-__all__ = ["SagaLine", "SagaState", "facts_in", "fold"]
+__all__ = ["SagaLine", "SagaState", "facts_in", "fold", "record_of"]
