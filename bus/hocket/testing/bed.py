@@ -9,6 +9,7 @@ from typing import Any, Self
 import orjson
 
 from hocket.agent import Agent
+from hocket.approval import APPROVE
 from hocket.client import Bus, Receipt, open_bus
 from hocket.clock import LoopClock
 from hocket.crashpoints import Reach, pass_by
@@ -17,7 +18,8 @@ from hocket.engine.runs import Head
 from hocket.host.crew import Crew, running
 from hocket.log.memory import Faults, MemoryLog, MemoryServer
 from hocket.process import Process
-from hocket.subjects import Names
+from hocket.subjects import Names, address
+from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested
 from hocket_schemas.event import Event
 from hocket_schemas.gate import event_of, read
 
@@ -75,6 +77,16 @@ class Bed:
     async def publish(self, event: Event, *, key: str | None = None, **options: Any) -> Receipt:
         """Publish an event from outside."""
         return await self.bus.publish(event, key=key, **options)
+
+    async def decide(self, option: str = APPROVE, *, by: str = "test", reason: str = "", edited: Any = None) -> Receipt:
+        """Decide on what is asked, once nothing moves any more; one approval has to be open."""
+        await self.settled()
+        [(agent, head)] = [(agent, run) for agent in self.agents for run in self.runs(agent) if run.approval]
+        asked = ApprovalRequested.model_validate(head.approval)
+        decision = ApprovalDecided(
+            approval=asked.approval, digest=asked.digest, option=option, by=by, reason=reason, edited=edited
+        )
+        return await self.bus.command(decision, to=agent.name, key=address(head.subject).key)
 
     async def owned(self) -> None:
         """Wait until every agent of the bed has an owner with a cursor, and its schedules have begun."""

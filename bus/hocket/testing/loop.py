@@ -2,13 +2,15 @@
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 THREAD_WAIT_S = 2.0
-"""With nothing else left, how long a thread has to bring its result, in real seconds."""
+"""How long the time stands still for a thread, in real seconds, until it brings its result."""
 
 
 class Stuck(AssertionError):
@@ -21,12 +23,14 @@ class _JumpingSelector(selectors.SelectSelector):
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 0.0
+        self.threads = 0
+        """How many calls are under way in threads, which take no virtual time."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Poll; when nothing is ready, let the time pass at once."""
         if timeout is not None and timeout <= 0:
             return []  # tasks are ready to run: what arrives from outside can wait until they have
-        ready = super().select(THREAD_WAIT_S if timeout is None else 0)
+        ready = super().select(THREAD_WAIT_S if timeout is None or self.threads else 0)
         if not ready:
             if timeout is None:
                 raise Stuck("nothing is left to run and no timer is set")
@@ -45,6 +49,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._jumping.now_s
+
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> "asyncio.Future[T]":
+        """Call a function in a thread, and let the time stand still until it is done."""
+        future = super().run_in_executor(executor, func, *args)
+        self._jumping.threads += 1
+        future.add_done_callback(self._thread_ended)
+        return future
+
+    def _thread_ended(self, future: "asyncio.Future[Any]") -> None:
+        self._jumping.threads -= 1
 
 
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:
