@@ -200,10 +200,21 @@ class Bus:
         return await self.publish_envelope(envelope, timeout_s=timeout_s, retention=event.retention)
 
     async def command(
-        self, event: Event, *, to: str, key: str, event_id: str | None = None, timeout_s: float = 10.0
+        self,
+        event: Event,
+        *,
+        to: str,
+        key: str,
+        saga: str | None = None,
+        cause: str | None = None,
+        event_id: str | None = None,
+        timeout_s: float = 10.0,
     ) -> Receipt:
-        """Store an event that is addressed to one agent, such as a decision that it waits for."""
-        envelope = self._envelope(event, key, None, event_id)
+        """Store an event that is addressed to one agent, such as a decision that it waits for.
+
+        `cause` is the id of the event that it answers, if it answers one.
+        """
+        envelope = replace(self._envelope(event, key, saga, event_id), causationid=cause)
         return await self.publish_envelope(envelope, to=to, timeout_s=timeout_s, retention=event.retention)
 
     async def publish_many(

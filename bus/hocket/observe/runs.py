@@ -13,6 +13,7 @@ from hocket.run import BEGUN, DONE, EFFECT, PARKED, VOID, Entry
 from hocket.subjects import Names, tokens_of
 from hocket_schemas import gate
 from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested
+from hocket_schemas.envelope import Envelope
 
 STATES = {BEGUN: "unknown", PARKED: "parked", VOID: "not done", DONE: "done"}
 
@@ -72,28 +73,35 @@ async def asking(bus: Bus, approval: str) -> OpenRun:
     raise NotFound(f"nothing waits for a decision on {approval!r}")
 
 
-async def decide(bus: Bus, run: OpenRun, decision: ApprovalDecided) -> None:
-    """Send a decision to the agent that waits for it.
+async def decide(bus: Bus, run: OpenRun, decision: ApprovalDecided, *, event_id: str | None = None) -> None:
+    """Send a decision to the agent that waits for it, as an answer to the event that asked.
 
     Raises DecisionRefused when it would count for nothing. Another one may still come first: then the agent
-    says so with an event.
+    says so with an event. With an `event_id` of your own, sending it again is harmless.
     """
     request = run.request
     assert request is not None, "the run asks nobody"
-    pattern = Names(bus.domain, run.shard).commands_of_key(run.agent, run.key, ApprovalDecided.event_type)
+    names = Names(bus.domain, run.shard)
+    asked = names.events_of_key(run.key, ApprovalRequested.event_type)
+    answered = names.commands_of_key(run.agent, run.key, ApprovalDecided.event_type)
     made: list[ApprovalDecided] = []
-    async with aclosing(bus.logs[run.shard].scan([pattern], start=run.head.seq)) as messages:
+    question: Envelope | None = None
+    async with aclosing(bus.logs[run.shard].scan([asked, answered], start=run.head.seq)) as messages:
         async for message in messages:
             try:
-                earlier = gate.event_of(gate.read(message.data, None, message.headers), ApprovalDecided)
+                envelope = gate.read(message.data, None, message.headers)
+                match gate.event_of(envelope):
+                    case ApprovalRequested(approval=request.approval):
+                        question = envelope
+                    case ApprovalDecided(approval=request.approval) as earlier:
+                        made.append(earlier)
             except MalformedEvent:
                 continue
-            if earlier.approval == request.approval:
-                made.append(earlier)
     refusal = judge(request, [*made, decision])[1][-1]
     if refusal is not None:
         raise DecisionRefused(refusal)
-    await bus.command(decision, to=run.agent, key=run.key)
+    saga, cause = (question.correlationid, question.id) if question else (None, None)
+    await bus.command(decision, to=run.agent, key=run.key, saga=saga, cause=cause, event_id=event_id)
 
 
 async def effects(bus: Bus, saga: str | None = None) -> list[EffectDone]:
