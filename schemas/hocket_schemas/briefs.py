@@ -10,6 +10,12 @@ from hocket_schemas.sagas import Saga
 REVISIONS_MAX = 2
 """How often the reviewer sends a draft back; what it still objects to then is left out."""
 
+DECISION = timedelta(minutes=25)
+"""How long somebody may think about a reviewed brief: less than its saga's deadline."""
+
+PROOF_TEXT_MAX = 16_384
+"""The text of a longer brief is not part of what is shown for a decision, in characters."""
+
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -151,7 +157,7 @@ class Unread(_Value):
 
 
 class BriefReviewed(Event, type="brief.reviewed.v1"):
-    """The brief as it will be published: it waits for somebody's approval."""
+    """The brief as it will be published, once somebody has approved it."""
 
     version: int
     title: str
@@ -164,21 +170,53 @@ class BriefReviewed(Event, type="brief.reviewed.v1"):
     """What was objected to in the last draft and has been left out."""
 
 
-class BriefApproved(Event, type="brief.approved.v1"):
-    """Somebody read the reviewed brief and wants it published."""
+class Heading(_Value):
+    """A section as the one who decides sees it."""
 
-    version: int
-    """The version that was read; an approval of another version decides nothing."""
+    subject: str
+    sentences: int
 
-    by: str
+
+class Proof(_Value):
+    """What somebody is shown who decides whether a brief is published: the details of its approval."""
+
+    title: str
+    """The only thing that a decision may edit: the sentences are the documents' own."""
+
+    out: str
+    """The file that would be written."""
+
+    sentences: int
+    documents: int
+    """How many documents it quotes."""
+
+    contents: list[Heading]
+    digest: str
+    """SHA-256 of the file that would be written, as 64 hexadecimal digits."""
+
+    text: str | None
+    """What would be written; None when it is longer than `PROOF_TEXT_MAX`."""
+
+    dropped: int = 0
+    """How many sentences of the last draft were objected to and left out."""
+
+    unread: list[Unread] = Field(default_factory=list)
 
 
 class BriefRejected(Event, type="brief.rejected.v1"):
-    """Somebody read the reviewed brief and does not want it published."""
+    """Nobody wants the brief published as it is. Fails the saga."""
 
     version: int
     by: str
+    """Who said no; empty: nobody decided in time."""
+
     reason: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The same for the person who asked for the brief."""
+        happened = f"{self.by} rejected the brief" if self.by else "nobody approved the brief"
+        return f"{happened}: {self.reason}" if self.reason else f"{happened}."
 
 
 class BriefPublished(Event, type="brief.published.v1"):
@@ -200,5 +238,10 @@ class BriefFailed(Event, type="brief.failed.v1"):
     """One or two sentences for the person who asked: what is wrong, and what to do."""
 
 
-BRIEF = Saga("brief", starts=BriefRequested, done=BriefPublished, fails=[BriefFailed], deadline=timedelta(minutes=30))
-"""Somebody has to approve the brief within the deadline too."""
+BRIEF = Saga(
+    "brief",
+    starts=BriefRequested,
+    done=BriefPublished,
+    fails=[BriefFailed, BriefRejected],
+    deadline=timedelta(minutes=30),
+)

@@ -1,86 +1,76 @@
-"""The publisher writes the brief that was reviewed, once somebody has approved it."""
+"""The publisher asks a person about the brief that was reviewed and, if it is approved, writes it."""
 
-from pydantic import BaseModel
+import asyncio
 
 from hocket import Agent, Context
-from hocket_schemas.briefs import (
-    BriefApproved,
-    BriefFailed,
-    BriefPublished,
-    BriefRejected,
-    BriefRequested,
-    BriefReviewed,
-)
+from hocket_schemas.briefs import DECISION, BriefFailed, BriefPublished, BriefRejected, BriefRequested, BriefReviewed
 
-from .files import CannotWrite, digest_of, publish
+from . import files
+from .files import CannotWrite, Entry, Written
+from .proofs import NotEditable, proof_of, rejection, title_of
 from .rendering import render
 
+QUESTION = "Publish this brief?"
 
-class Proof(BaseModel):
-    """The brief that waits, or the decision that came before it."""
-
-    reviewed: BriefReviewed | None = None
-    decision: BriefApproved | BriefRejected | None = None
-    is_decided: bool = False
-
-
-publisher = Agent("publisher", state=Proof, version="1")
-
-Outcome = BriefPublished | BriefFailed | None
+publisher = Agent("publisher", version="2")
 
 
 @publisher.on(BriefReviewed)
-async def take_review(event: BriefReviewed, ctx: Context[Proof]) -> Outcome:
-    """Keep the brief until it is approved."""
-    ctx.state.reviewed = event
-    return await _decide(ctx)
-
-
-@publisher.on(BriefApproved)
-async def approve(event: BriefApproved, ctx: Context[Proof]) -> Outcome:
-    """Publish the version that was approved. The first decision on it stands."""
-    return await _take(event, ctx)
-
-
-@publisher.on(BriefRejected)
-async def reject(event: BriefRejected, ctx: Context[Proof]) -> Outcome:
-    """Give the brief up."""
-    return await _take(event, ctx)
-
-
-async def _take(decision: BriefApproved | BriefRejected, ctx: Context[Proof]) -> Outcome:
-    reviewed = ctx.state.reviewed
-    # A decision is about what was shown: one about another version is void.
-    if reviewed is None or reviewed.version == decision.version:
-        ctx.state.decision = ctx.state.decision or decision
-    return await _decide(ctx)
-
-
-async def _decide(ctx: Context[Proof]) -> Outcome:
-    reviewed, decision = ctx.state.reviewed, ctx.state.decision
-    if ctx.state.is_decided or reviewed is None or decision is None:
-        return None
-    if decision.version != reviewed.version:
-        ctx.state.decision = None
-        return None
-    ctx.state.is_decided = True
-    if isinstance(decision, BriefRejected):
-        reason = f": {decision.reason}" if decision.reason else "."
-        return BriefFailed(reason=f"{decision.by} rejected the brief{reason}")
-    request = (await ctx.history(BriefRequested))[0]
-    return _publish(request.out, reviewed)
-
-
-def _publish(out: str, reviewed: BriefReviewed) -> BriefPublished | BriefFailed:
-    """Write the file and the index. Doing it again changes nothing, so a crash in between is harmless."""
-    data = render(reviewed).encode()
+async def publish(event: BriefReviewed, ctx: Context) -> BriefPublished | BriefRejected | BriefFailed:
+    """Show somebody exactly what would be written; then write it, and list it in the index beside it."""
+    out = (await ctx.history(BriefRequested))[0].out
+    text = await ctx.step(render, event)
+    proof = proof_of(event, out, text)
+    decision = await ctx.approve(QUESTION, details=proof, timeout=DECISION)
+    if not decision.approved:
+        return rejection(event, decision)
     try:
-        publish(out, data, reviewed)
+        title = title_of(decision, proof)
+        if title != event.title:
+            event = event.model_copy(update={"title": title})
+            text = await ctx.step(render, event)
+        before = await ctx.step(files.look, out)
+        written = await ctx.step(write_brief, out, text, before.text)
+        await ctx.step(list_brief, out, files.entry_of(out, written.digest, event), before.entry)
+    except NotEditable as error:
+        return BriefRejected(version=event.version, by=", ".join(decision.by), reason=str(error))
     except CannotWrite as error:
         return BriefFailed(reason=str(error))
-    return BriefPublished(
-        path=out,
-        digest=digest_of(data),
-        sentences=sum(len(section.sentences) for section in reviewed.sections),
-        documents=len(reviewed.sources),
-    )
+    sentences = sum(len(section.sentences) for section in event.sections)
+    return BriefPublished(path=out, digest=written.digest, sentences=sentences, documents=len(event.sources))
+
+
+@publisher.effect()
+async def write_brief(out: str, text: str, before: str | None) -> Written:
+    """Put the brief in its place. `before` is what was there, for the day when it is undone."""
+    return await asyncio.to_thread(files.write, out, text)
+
+
+@write_brief.verify
+async def find_brief(out: str, text: str, before: str | None) -> Written | None:
+    """The file, if it is there and holds the text."""
+    return await asyncio.to_thread(files.find, out, text)
+
+
+@write_brief.undo
+async def take_brief_back(out: str, text: str, before: str | None, written: Written) -> None:
+    """Leave what was there before, unless somebody has changed the file since."""
+    await asyncio.to_thread(files.take_back, out, written.digest, before)
+
+
+@publisher.effect()
+async def list_brief(out: str, entry: Entry, before: Entry | None) -> str:
+    """Enter the brief in the index, and return the index's path."""
+    return await asyncio.to_thread(files.enter, out, entry)
+
+
+@list_brief.verify
+async def find_entry(out: str, entry: Entry, before: Entry | None) -> str | None:
+    """The index, if it lists the brief."""
+    return await asyncio.to_thread(files.find_entry, out, entry)
+
+
+@list_brief.undo
+async def take_entry_back(out: str, entry: Entry, before: Entry | None, index: str) -> None:
+    """Leave the entry that was there before, unless somebody has published to the same place since."""
+    await asyncio.to_thread(files.take_entry_back, out, entry, before)

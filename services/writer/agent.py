@@ -28,7 +28,7 @@ class Manuscript(BaseModel):
     objections: list[Objection] = []
 
 
-writer = Agent("writer", state=Manuscript, version="1")
+writer = Agent("writer", state=Manuscript, version="2")
 
 
 @writer.on(BriefPlanned)
@@ -58,10 +58,11 @@ async def _draft(ctx: Context[Manuscript], evidence: Sequence[EvidenceFound]) ->
     plan = ctx.state.plan
     if plan is None or ctx.state.found < len(plan.questions):
         return None
-    sections = draft(
+    sections = await ctx.step(
+        draft,
         plan.questions,
         {found.question: found for found in evidence},
-        {(o.document, o.start, o.end) for o in ctx.state.objections},
+        sorted({(o.document, o.start, o.end) for o in ctx.state.objections}),
         plan.sentences_max,
     )
     if not sections:

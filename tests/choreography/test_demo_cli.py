@@ -19,7 +19,7 @@ import pytest
 from hocket.cli.main import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_USAGE, run
 from hocket.host.place import find_running
 
-PROMPT = b"Publish it? [y/N] "
+PROMPT = b"Publish this brief? [y/N] "
 TEXT = """# The log
 
 The log is a list of facts in the order of their arrival, and nobody changes a fact that is in the log.
@@ -212,6 +212,23 @@ def test_at_a_terminal_somebody_decides(here: Path, answer: bytes, code: int) ->
     assert len(found.services) == 7
     assert ended == code
     assert b"Title:     Notes" in demo.seen
+    assert (here / "brief.md").exists() is (code == 0)
+
+
+@pytest.mark.parametrize(("verb", "code"), [("approve", 0), ("deny", 1)])
+def test_somebody_else_may_decide_in_another_terminal(
+    here: Path, capsys: pytest.CaptureFixture[str], verb: str, code: int
+) -> None:
+    with terminal("notes") as demo:
+        demo.read_until(PROMPT)
+        listed = run(["approvals", "--json"])
+        [asked] = json.loads(capsys.readouterr().out)
+        decided = run([verb, asked["approval"], "--by", "ann", "--reason", "so be it"])
+        ended = demo.process.wait(30)
+
+    assert (listed, decided, ended) == (0, 0, code)
+    assert f"Elsewhere: hocket approve {asked['approval']}".encode() in demo.seen
+    assert asked["details"]["text"].startswith("# Notes\n")
     assert (here / "brief.md").exists() is (code == 0)
 
 

@@ -22,6 +22,7 @@ from hocket.demo.trial import attack
 from hocket.observe.audit import audit
 from hocket.observe.finding import Finding, Severity
 from hocket.subjects import Names
+from hocket_schemas.approvals import ApprovalRequested
 from hocket_schemas.briefs import BriefRequested, BriefReviewed
 from hocket_schemas.documents import DocumentListed
 from hocket_schemas.envelope import Envelope
@@ -42,11 +43,11 @@ class Scene:
     calm: Played
 
 
-async def approve(reviewed: BriefReviewed) -> Decision:
+async def approve(request: ApprovalRequested) -> Decision:
     return Decision(True, "ann")
 
 
-async def reject(reviewed: BriefReviewed) -> Decision:
+async def reject(request: ApprovalRequested) -> Decision:
     return Decision(False, "ann")
 
 
@@ -152,7 +153,7 @@ async def test_documents_that_cannot_be_read_are_named_and_the_rest_goes_on(scen
     request = BriefRequested(folder=str(documents), out=str(tmp_path / "brief.md"))
 
     played = await play(
-        scene.stage, request, decide=approve, tell=lambda fact, progress, steps: told.extend(s.text for s in steps)
+        scene.stage, request, decide=approve, tell=lambda entry, progress, steps: told.extend(s.text for s in steps)
     )
 
     assert isinstance(played.ending, Published)
@@ -214,7 +215,7 @@ async def test_an_event_that_nobody_can_handle_ends_the_demo_with_its_dead_lette
 def poisoning(stage: Stage) -> Decide:
     """Approves after an event has been published that the librarian cannot handle, and has become a dead letter."""
 
-    async def decide(reviewed: BriefReviewed) -> Decision:
+    async def decide(request: ApprovalRequested) -> Decision:
         newest = [d.envelope async for d in stage.bus.read(BriefReviewed)][-1]
         assert newest.partitionkey is not None
         names = Names(stage.bus.domain, 0)

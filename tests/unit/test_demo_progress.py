@@ -1,5 +1,6 @@
 """What a demo says while it plays."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from hocket.cli.telling import preview
 from hocket.demo.progress import Progress
 from hocket.observe.fact import Fact
-from hocket_schemas.briefs import BriefReviewed, Objection, Section, Sentence, Source, Unread
+from hocket_schemas.approvals import ApprovalRequested
+from hocket_schemas.briefs import Heading, Proof, Unread
 
 
 def fact(publisher: str, event_type: str, **data: Any) -> Fact:
@@ -54,9 +56,18 @@ COURSE = [
     (
         fact("reviewer", "brief.reviewed.v1", **SENTENCES),
         ["3 sentences stood up to review"],
+        "nobody has been asked for approval (publisher)",
+    ),
+    (
+        fact("publisher", "hocket.approval.requested.v1", question="Publish this brief?"),
+        ["asks a person: Publish this brief?"],
         "nobody has decided on the brief",
     ),
-    (fact("demo", "brief.approved.v1", by="ann"), ["approved by ann"], "the brief has not been published (publisher)"),
+    (
+        replace(fact("", "hocket.approval.decided.v1", option="approve", by="ann"), to="publisher"),
+        ["approved by ann"],
+        "the brief has not been published (publisher)",
+    ),
     (fact("publisher", "brief.published.v1", path="/b.md"), ["wrote /b.md"], "not been published"),
 ]
 
@@ -84,7 +95,7 @@ def test_the_table_says_what_each_agent_is_at() -> None:
         "researcher": "evidence for 2 of 2 questions",
         "writer": "draft 2: 3 sentences",
         "reviewer": "1 objection, 3 sentences stood up",
-        "publisher": "waits for approval",
+        "publisher": "Publish this brief?",
         "coordinator": "follows it to its end",
     }
 
@@ -92,30 +103,48 @@ def test_the_table_says_what_each_agent_is_at() -> None:
 @pytest.mark.parametrize(
     ("ending", "text"),
     [
-        (fact("publisher", "brief.failed.v1", reason="ann rejected the brief."), "gave up: ann rejected the brief."),
-        (fact("demo", "brief.rejected.v1", by="ann"), "rejected by ann"),
+        (fact("publisher", "brief.failed.v1", reason="It is a folder."), "gave up: It is a folder."),
+        (fact("publisher", "brief.rejected.v1", version=1, by="ann"), "gave up: ann rejected the brief."),
+        (fact("", "hocket.approval.decided.v1", option="deny", by="ann"), "denied by ann"),
+        (
+            fact("publisher", "hocket.approval.refused.v1", by="bob", reason="it is too late"),
+            "heeds no decision of bob: it is too late",
+        ),
     ],
 )
 def test_another_ending_is_told_too(ending: Fact, text: str) -> None:
     assert [step.text for step in Progress().take(ending)] == [text]
 
 
-def test_whoever_decides_sees_what_is_in_the_brief_and_what_is_not() -> None:
-    sentence = Sentence(text="So it is.", document="a.md", start=0, end=9, line_first=1, line_last=1)
-    reviewed = BriefReviewed(
-        version=3,
+@pytest.mark.parametrize("text", ["# Notes\n\nSo it is. [a.md:1]\n", None])
+def test_whoever_decides_sees_what_is_in_the_brief_and_what_is_not(text: str | None) -> None:
+    proof = Proof(
         title="Notes \x1b[2J",
-        sections=[Section(question=1, subject="The log", sentences=[sentence, sentence])],
-        sources=[Source(document="a.md", digest="0" * 64)],
+        out="/out/brief.md",
+        sentences=2,
+        documents=1,
+        contents=[Heading(subject="The log", sentences=2)],
+        digest="0" * 64,
+        text=text,
+        dropped=1,
         unread=[Unread(document=f"{i}.md", reason="is binary") for i in range(7)],
-        dropped=[Objection(document="a.md", start=0, end=9, reason="says nothing")],
+    )
+    request = ApprovalRequested(
+        approval="a.0",
+        agent="publisher",
+        question="Publish this brief?",
+        details=proof.model_dump(mode="json"),
+        digest="d",
+        options=["approve", "deny"],
     )
 
-    lines = [line.strip() for line in preview(reviewed).splitlines()]
+    lines = [line.strip() for line in preview(request).splitlines()]
 
-    assert lines[1] == "Title:     Notes \ufffd[2J"
+    assert ("So it is. [a.md:1]" in lines) is (text is not None)
+    assert "Title:     Notes \ufffd[2J" in lines
     assert "Contents:  2 sentences from 1 document" in lines
     assert "The log (2)" in lines
+    assert "To write:  /out/brief.md" in lines
     assert "Left out:  1 sentence that did not stand up to review" in lines
     assert "Not read:  7 documents" in lines
     assert "0.md is binary" in lines

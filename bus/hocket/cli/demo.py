@@ -18,7 +18,8 @@ if TYPE_CHECKING:  # they bring the NATS client, which the other commands need n
     from hocket.cli.telling import Teller
     from hocket.demo.play import Decide
     from hocket.demo.stage import Stage
-    from hocket_schemas.briefs import BriefRequested, BriefReviewed
+    from hocket_schemas.approvals import ApprovalRequested
+    from hocket_schemas.briefs import BriefRequested
 
 commands = typer.Typer()
 
@@ -27,9 +28,6 @@ EXIT_NO_BRIEF = 1
 NAME = "brief.md"
 TOPIC_LENGTH_MAX = 500
 REFERENCE_TITLE = "The Python language, in the words of its reference"
-
-DECISION_S = 25 * 60.0
-"""How long somebody may think about a brief: less than its saga's deadline."""
 
 OUTPUT_LINES = 15
 """Of what the services print, so many lines are shown when they do not come to work."""
@@ -72,7 +70,7 @@ _Data = Annotated[
     Path, typer.Option(metavar="DIR", help="Where the demo keeps its log, which is begun anew beyond 128 MB.")
 ]
 _Services = Annotated[Path | None, typer.Option(metavar="DIR", help="The crew's services, outside of a checkout.")]
-_Timeout = Annotated[float, typer.Option(min=1, help="Seconds until the review, and again until the end.")]
+_Timeout = Annotated[float, typer.Option(min=1, help="Seconds until you are asked, and again until the end.")]
 
 
 @commands.command(epilog="Example: hocket demo ~/notes --topic 'how we decide'")
@@ -205,14 +203,18 @@ def _decide(wish: _Wish, tell: "Teller") -> "Decide":
     """Ask whoever sits at the terminal, or nobody."""
     from hocket.cli.telling import asked, preview
     from hocket.demo.play import Decision
+    from hocket_schemas.briefs import DECISION
 
-    async def decide(reviewed: "BriefReviewed") -> Decision:
+    you = os.environ.get("USER") or "you"
+
+    async def decide(request: "ApprovalRequested") -> Decision:
         if not wish.ask:
-            return Decision(True, "--yes")
+            return Decision(True, you, "--yes")
         with tell.paused():
-            say(preview(reviewed))
-            answer = await asked("Publish it? [y/N] ", DECISION_S)
-        return Decision(answer.strip().lower() in ("y", "yes"), os.environ.get("USER") or "you")
+            say(preview(request))
+            say(f"Elsewhere: hocket approve {request.approval}")
+            answer = await asked(f"{request.question} [y/N] ", DECISION.total_seconds())
+        return Decision(answer.strip().lower() in ("y", "yes"), you)
 
     return decide
 

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hocket.demo.progress import Progress, Step
-from hocket.observe.fact import Fact
-from hocket_schemas.briefs import BriefReviewed
+from hocket.observe.history import Entry
+from hocket_schemas.approvals import ApprovalRequested
+from hocket_schemas.briefs import Proof
 
 if TYPE_CHECKING:  # it brings the NATS client, which the other commands need not wait for
     from hocket.demo.chaos import Blow
@@ -36,14 +37,14 @@ class Teller:
         """`  1.25 s  librarian    found 79 documents`."""
         return f"{asyncio.get_running_loop().time() - self._began_s:6.2f} s  {who:<12} {printable(what)}"
 
-    def see(self, fact: Fact, progress: Progress, steps: Sequence[Step]) -> None:
-        """An event has appeared in the log."""
+    def see(self, entry: Entry, progress: Progress, steps: Sequence[Step]) -> None:
+        """Something has appeared in the log."""
         for step in steps:
             self.say(step.agent, step.text)
 
     def strike(self, blow: "Blow") -> None:
         """Somebody was killed on purpose."""
-        self.say(blow.strike.target, f"KILLED, {blow.strike.moment} is there")
+        self.say(blow.strike.target, f"KILLED at {blow.strike.moment}")
 
     @contextmanager
     def showing(self, agents: Sequence[str]) -> Iterator[None]:
@@ -73,9 +74,9 @@ class LiveTeller(Teller):
         """One line, above the table."""
         self._console.print(self.line(who, what))
 
-    def see(self, fact: Fact, progress: Progress, steps: Sequence[Step]) -> None:
-        """An event has appeared in the log."""
-        super().see(fact, progress, steps)
+    def see(self, entry: Entry, progress: Progress, steps: Sequence[Step]) -> None:
+        """Something has appeared in the log."""
+        super().see(entry, progress, steps)
         now_s = asyncio.get_running_loop().time()
         if steps or now_s > self._shown_s + REFRESH_S:
             self._shown_s = now_s
@@ -114,21 +115,24 @@ def teller(*, as_json: bool) -> Teller:
     return LiveTeller(out) if out.isatty() else Teller(out)
 
 
-def preview(reviewed: BriefReviewed) -> str:
-    """What somebody has to know who decides on a brief, in a few lines."""
-    sentences = sum(len(section.sentences) for section in reviewed.sections)
-    lines = [
-        f"Title:     {reviewed.title}",
-        f"Contents:  {many(sentences, 'sentence')} from {many(len(reviewed.sources), 'document')}",
-        *(f"           {section.subject} ({len(section.sentences)})" for section in reviewed.sections),
+def preview(request: ApprovalRequested) -> str:
+    """What somebody has to know who decides on a brief: its text, if it came along, and how it was made."""
+    proof = Proof.model_validate(request.details)
+    lines = [*(proof.text or "").splitlines(), ""] if proof.text else []
+    lines += [
+        f"Title:     {proof.title}",
+        f"Contents:  {many(proof.sentences, 'sentence')} from {many(proof.documents, 'document')}",
+        *(f"           {heading.subject} ({heading.sentences})" for heading in proof.contents),
+        f"To write:  {proof.out}",
+        f"           sha256:{proof.digest}",
     ]
-    if reviewed.dropped:
-        lines.append(f"Left out:  {many(len(reviewed.dropped), 'sentence')} that did not stand up to review")
-    if reviewed.unread:
-        lines.append(f"Not read:  {many(len(reviewed.unread), 'document')}")
-        lines += [f"           {unread.document} {unread.reason}" for unread in reviewed.unread[:UNREAD_SHOWN_MAX]]
-        if len(reviewed.unread) > UNREAD_SHOWN_MAX:
-            lines.append(f"           and {len(reviewed.unread) - UNREAD_SHOWN_MAX} more")
+    if proof.dropped:
+        lines.append(f"Left out:  {many(proof.dropped, 'sentence')} that did not stand up to review")
+    if proof.unread:
+        lines.append(f"Not read:  {many(len(proof.unread), 'document')}")
+        lines += [f"           {unread.document} {unread.reason}" for unread in proof.unread[:UNREAD_SHOWN_MAX]]
+        if len(proof.unread) > UNREAD_SHOWN_MAX:
+            lines.append(f"           and {len(proof.unread) - UNREAD_SHOWN_MAX} more")
     return "\n".join(["", *map(printable, lines), ""])
 
 
@@ -145,7 +149,10 @@ async def asked(question: str, within_s: float) -> str:
     try:
         async with asyncio.timeout(within_s):
             await typed.wait()
-    except TimeoutError:
+    except (TimeoutError, asyncio.CancelledError) as error:
+        print(file=sys.stderr)
+        if isinstance(error, asyncio.CancelledError):
+            raise  # somebody was faster elsewhere
         return ""
     finally:
         loop.remove_reader(descriptor)

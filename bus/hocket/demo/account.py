@@ -2,10 +2,12 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Literal
 
+from hocket import run
 from hocket.client import Bus
 from hocket.demo.stage import Stage
 from hocket.engine.cursor import Mark
@@ -13,8 +15,9 @@ from hocket.log.base import Message
 from hocket.observe.audit import Report, judge, sorted_out
 from hocket.observe.fact import Fact
 from hocket.observe.finding import Severity
-from hocket.observe.letters import letter_of
-from hocket.subjects import Names, shard_of, tokens_of
+from hocket.observe.history import Entry, Remembered, entry_of
+from hocket.observe.letters import DeadLetter
+from hocket.subjects import Names, shard_of
 
 QUIET_S = 20.0
 """How long to wait until every cursor has passed the saga's events; a killed service needs a few seconds."""
@@ -22,17 +25,29 @@ QUIET_S = 20.0
 _LOOK_S = 0.05
 
 
+INTENT = "intent of "
+"""What the moment is called by that an effect begins, with the effect's name."""
+
+_Kind = Literal["work", "question", "effect"]
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One handling that emitted something."""
+    """Something that was in an agent's hands for a while."""
 
     agent: str
-    cause: Fact
+    kind: _Kind
+    """`work` on an event, until something was emitted; a `question` to people, until they decided; or an `effect`."""
+
+    what: str
+    """What appeared in the log when it began, as `moment_of` calls it."""
+
+    seq: int
     asked_ns: int
-    """When the log stored what was handled, in nanoseconds since the Unix epoch."""
+    """When the log stored that, in nanoseconds since the Unix epoch."""
 
     answered_ns: int
-    """When it stored what was emitted."""
+    """When it stored what ended it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +66,7 @@ class Work:
     """How often it tried those."""
 
     busy_s: float
-    """From an event, or from its answer before, to its answer: summed over all answers."""
+    """From an event, or from its answer before, to its answer: summed over all its work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +79,8 @@ class Account:
     """Its events without their data, in log order."""
 
     answers: tuple[Answer, ...]
-    """In log order."""
+    moments: tuple[tuple[int, str], ...]
+    """What appeared in the log, by sequence and in its order."""
 
     @property
     def said(self) -> Mapping[tuple[str, str], int]:
@@ -102,10 +118,12 @@ async def _read(bus: Bus, agents: Iterable[str], key: str, start: int) -> list[M
 def account_of(messages: Sequence[Message], consumes: Mapping[str, frozenset[str]]) -> Account:
     """The account that these messages make."""
     shard = sorted_out(messages, 0)
+    entries = [entry for message in messages if (entry := entry_of(message, 0)) is not None]
     stored_ns: dict[int, int] = {message.seq: message.time_ns for message in messages}
-    letters = [letter_of(message, 0) for message in messages if tokens_of(message.subject)[0] == "dead"]
+    letters = [entry for entry in entries if isinstance(entry, DeadLetter)]
     emitted = Counter(fact.publisher for fact in shard.facts if fact.seq in shard.positions)
-    answers = _answers(shard.facts, shard.positions, stored_ns)
+    remembered = [entry for entry in entries if isinstance(entry, Remembered)]
+    answers = [*_answers(shard.facts, shard.positions, stored_ns), *_effects(remembered, stored_ns)]
     works = []
     for agent, types in sorted(consumes.items()):
         mark = shard.marks.get(agent, Mark())
@@ -118,24 +136,63 @@ def account_of(messages: Sequence[Message], consumes: Mapping[str, frozenset[str
                 emitted=emitted[agent],
                 letters=len(attempts),
                 attempts=sum(attempts),
-                busy_s=_busy_s([answer for answer in answers if answer.agent == agent]),
+                busy_s=_busy_s([answer for answer in answers if answer.agent == agent and answer.kind == "work"]),
             )
         )
-    return Account(judge(shard, consumes), tuple(works), tuple(shard.facts), tuple(answers))
+    seen = ((entry.seq, moment_of(entry)) for entry in entries)
+    moments = tuple(sorted((seq, moment) for seq, moment in seen if moment is not None))
+    return Account(judge(shard, consumes), tuple(works), tuple(shard.facts), tuple(answers), moments)
+
+
+def moment_of(entry: Entry) -> str | None:
+    """What the moment is called at which an entry appears; None of one at which nothing begins."""
+    match entry:
+        case Fact():
+            return entry.type
+        case Remembered(kind=run.EFFECT, phase=run.BEGUN):
+            return f"{INTENT}{entry.name}"
+        case _:
+            return None
 
 
 def _answers(
     facts: Sequence[Fact], positions: Mapping[int, tuple[str, int]], stored_ns: Mapping[int, int]
-) -> list[Answer]:
-    """Each handling that emitted something, by its first event."""
+) -> Iterator[Answer]:
+    """What each handling that emitted something did until then, and what it waited for in between."""
     by_id = {fact.id: fact for fact in facts}
-    found: dict[tuple[str, str], Answer] = {}
+    words: dict[str, Fact] = {}
+    before: dict[tuple[str, str], Fact] = {}
+
+    def between(kind: _Kind, first: Fact, last: Fact) -> Answer:
+        return Answer(agent, kind, first.type, first.seq, stored_ns[first.seq], stored_ns[last.seq])
+
     for fact in facts:
+        if fact.to is not None:
+            words[fact.to] = fact
         cause = by_id.get(fact.cause or "")
-        if fact.seq in positions and cause is not None:
-            answer = Answer(fact.publisher, cause, stored_ns[cause.seq], stored_ns[fact.seq])
-            found.setdefault((fact.publisher, cause.id), answer)
-    return list(found.values())
+        if fact.seq not in positions or cause is None:
+            continue
+        agent = fact.publisher
+        asked, word = before.get((agent, cause.id)), words.get(agent)
+        if asked is None:
+            yield between("work", cause, fact)
+        elif word is not None and word.seq > asked.seq:
+            yield between("question", asked, word)
+            yield between("work", word, fact)
+        before[agent, cause.id] = fact
+
+
+def _effects(entries: Sequence[Remembered], stored_ns: Mapping[int, int]) -> Iterator[Answer]:
+    """Each effect from its intent to its outcome."""
+    begun: dict[tuple[str, str, str], Remembered] = {}
+    for entry in entries:
+        place = (entry.agent, entry.run, entry.name)
+        moment = moment_of(entry)
+        if moment is not None:
+            begun.setdefault(place, entry)
+        elif entry.kind == run.EFFECT and entry.phase == run.DONE and (intent := begun.pop(place, None)) is not None:
+            what = f"{INTENT}{entry.name}"
+            yield Answer(entry.agent, "effect", what, intent.seq, stored_ns[intent.seq], stored_ns[entry.seq])
 
 
 def _busy_s(answers: Sequence[Answer]) -> float:
@@ -146,4 +203,4 @@ def _busy_s(answers: Sequence[Answer]) -> float:
     return busy_ns / 1e9
 
 
-__all__ = ["QUIET_S", "Account", "Answer", "Work", "account_of", "settled"]
+__all__ = ["INTENT", "QUIET_S", "Account", "Answer", "Work", "account_of", "moment_of", "settled"]

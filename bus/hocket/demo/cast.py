@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hocket.host import manifest
-from hocket_schemas.briefs import BriefApproved, BriefPublished, BriefRejected, BriefRequested
+from hocket_schemas.briefs import BriefPublished, BriefRequested
 from hocket_schemas.errors import HocketError
 
 _CHECKOUT = Path(__file__).resolve().parents[3]
@@ -44,7 +44,7 @@ def members(directory: Path) -> Sequence[Path]:
     that do something else are left in peace. Raises NoCrew when no way leads to a published brief, and
     BadManifest.
     """
-    said = {event.event_type for event in (BriefRequested, BriefApproved, BriefRejected)}
+    said = {BriefRequested.event_type}
     waiting = {folder: manifest.read(folder) for folder in manifest.services_in(directory)}
     taking_part: list[Path] = []
     while True:

@@ -1,43 +1,42 @@
 """The course of one demo: a request, a brief that somebody decides on, and what the log says about it then."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from hocket.approval import DENY
+from hocket.beside import beside
 from hocket.client import Bus
-from hocket.clock import SystemClock, rfc3339
 from hocket.demo.account import QUIET_S, Account, settled
 from hocket.demo.brief import Problem, verify
 from hocket.demo.progress import Progress, Step
-from hocket.demo.stage import PUBLISHER, Stage
+from hocket.demo.stage import Stage
+from hocket.errors import DecisionRefused, NotFound, OutcomeUnknown, Unavailable
 from hocket.ids import fresh
+from hocket.observe import runs
 from hocket.observe.fact import Fact
-from hocket.observe.history import entry_of
+from hocket.observe.history import Entry, RunHead, entry_of
 from hocket.observe.letters import DeadLetter
 from hocket.subjects import Names, shard_of
-from hocket_schemas.briefs import (
-    BriefApproved,
-    BriefFailed,
-    BriefPublished,
-    BriefRejected,
-    BriefRequested,
-    BriefReviewed,
-)
-from hocket_schemas.envelope import Envelope
+from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested
+from hocket_schemas.briefs import BriefFailed, BriefPublished, BriefRejected, BriefRequested
 
 WORK_S = 120.0
-"""How long the crew may take until the review, and again from the decision to the end."""
+"""How long the crew may take until it asks for approval, and again from the decision to the end."""
+
+_RETRY_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What somebody says to a reviewed brief."""
+    """What somebody says to a brief that is to be published."""
 
     approved: bool
     by: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +73,10 @@ class Stuck:
 
 Ending = Published | Failed | Stuck
 
-Decide = Callable[[BriefReviewed], Awaitable[Decision]]
-Tell = Callable[[Fact, Progress, Sequence[Step]], None]
+Decide = Callable[[ApprovalRequested], Awaitable[Decision]]
+"""Cancelled when somebody else decides first, or when it is too late."""
+
+Tell = Callable[[Entry, Progress, Sequence[Step]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,69 +95,117 @@ async def play(
     request: BriefRequested,
     *,
     decide: Decide,
-    tell: Tell = lambda fact, progress, steps: None,
+    tell: Tell = lambda entry, progress, steps: None,
     work_s: float = WORK_S,
 ) -> Played:
     """Ask for a brief, have it decided on, and wait until the crew is done with it.
 
-    `tell` is called with each event as it appears in the log. Whatever the outcome, it is returned.
+    `tell` is called with each event, and with what runs remember, as it appears in the log. Whatever the
+    outcome, it is returned.
     """
     saga = f"brief-{fresh()[:8]}"
-    clock = asyncio.get_running_loop()
-    began_s = clock.time()
     progress = Progress()
     receipt = await stage.bus.publish(request, saga=saga, event_id=f"{saga}-request")
-
-    async def course(deadline: asyncio.Timeout) -> Ending:
-        nonlocal began_s
-        async with aclosing(_following(stage.bus, saga, receipt.seq)) as entries:
-            async for entry in entries:
-                if isinstance(entry, DeadLetter):
-                    return Stuck(f"{entry.agent} could not handle {entry.type}: {entry.error}", entry)
-                tell(entry, progress, progress.take(entry))
-                match entry.type:
-                    case BriefReviewed.event_type:
-                        asked_s = clock.time()
-                        deadline.reschedule(None)
-                        await _decide(stage.bus, entry, decide)
-                        deadline.reschedule(clock.time() + work_s)
-                        began_s += clock.time() - asked_s
-                    case BriefPublished.event_type:
-                        return _published(entry, Path(request.folder))
-                    case BriefFailed.event_type:
-                        return Failed(entry.id, BriefFailed.model_validate(entry.data).reason)
-        raise AssertionError("a followed log does not end")
-
-    try:
-        async with asyncio.timeout(work_s) as deadline:
-            ending = await course(deadline)
-    except TimeoutError:
-        if not deadline.expired():
-            raise  # it is the decision's own, or a listener's
-        ending = Stuck(f"nothing has come for {work_s:g} s: {progress.missing()}")
-    took_s = clock.time() - began_s
+    async with aclosing(_following(stage.bus, saga, receipt.seq)) as entries:
+        clock = asyncio.get_running_loop()
+        began_s = clock.time()
+        try:
+            async with asyncio.timeout(work_s) as deadline, AsyncExitStack() as stack:
+                desk = _Desk(stage.bus, decide, deadline, work_s, stack)
+                ending = await _course(request, entries, desk, tell, progress)
+        except TimeoutError:
+            if not deadline.expired():
+                raise  # it is the decision's own, or a listener's
+            ending = Stuck(f"nothing has come for {work_s:g} s: {progress.missing()}")
+        took_s = clock.time() - began_s - desk.took_s
     # What is stuck does not become quiet by waiting.
     quiet_s = 0.0 if isinstance(ending, Stuck) else QUIET_S
     return Played(saga, ending, await settled(stage, saga, receipt.seq, quiet_s=quiet_s), took_s)
 
 
-async def _decide(bus: Bus, reviewed: Fact, decide: Decide) -> None:
-    event = BriefReviewed.model_validate(reviewed.data)
-    decision = await decide(event)
-    kind = BriefApproved if decision.approved else BriefRejected
-    # It names the review as its cause, as an agent's answer would, so that the chain of causes goes on behind it.
-    # With an id of its own it is published once, however long the log is away meanwhile.
-    envelope = Envelope(
-        id=f"{reviewed.saga}-decision",
-        source=f"/{bus.domain}/{PUBLISHER}",
-        type=kind.event_type,
-        data=kind(version=event.version, by=decision.by).model_dump(mode="json"),
-        time=rfc3339(SystemClock().now_s()),
-        partitionkey=reviewed.key,
-        correlationid=reviewed.saga,
-        causationid=reviewed.id,
+async def _course(
+    request: BriefRequested, entries: AsyncIterable[Entry], desk: "_Desk", tell: Tell, progress: Progress
+) -> Ending:
+    """From the request to the end, whatever that is."""
+    async for entry in entries:
+        tell(entry, progress, progress.take(entry) if isinstance(entry, Fact) else ())
+        match entry:
+            case DeadLetter():
+                return Stuck(f"{entry.agent} could not handle {entry.type}: {entry.error}", entry)
+            case RunHead():
+                await desk.see(entry)
+            case Fact(type=BriefPublished.event_type):
+                return _published(entry, Path(request.folder))
+            case Fact(type=BriefFailed.event_type):
+                return Failed(entry.id, BriefFailed.model_validate(entry.data).reason)
+            case Fact(type=BriefRejected.event_type):
+                return Failed(entry.id, BriefRejected.model_validate(entry.data).sentence)
+    raise AssertionError("a followed log does not end")
+
+
+@dataclass(slots=True)
+class _Desk:
+    """Where a question waits for somebody's decision. The crew's time stands still meanwhile."""
+
+    bus: Bus
+    decide: Decide
+    deadline: asyncio.Timeout
+    work_s: float
+    stack: AsyncExitStack
+    """Owns the task in which somebody decides."""
+
+    took_s: float = 0.0
+    """How long all decisions took together."""
+
+    _run: str | None = None
+    """The run that asks."""
+
+    _asked_s: float | None = None
+
+    async def see(self, head: RunHead) -> None:
+        """A run begins to ask, or does so no longer: then somebody has decided, here or elsewhere."""
+        if head.approval is not None and self._run is None:
+            self._run, self._asked_s = head.run, asyncio.get_running_loop().time()
+            self.deadline.reschedule(None)
+            await self.stack.enter_async_context(beside(self._ask(ApprovalRequested.model_validate(head.approval))))
+        elif head.approval is None and self._run == head.run:
+            self._run = None
+            self._answered()
+            await self.stack.aclose()
+
+    async def _ask(self, request: ApprovalRequested) -> None:
+        decision = await self.decide(request)
+        self._answered()
+        await _send(self.bus, request, decision)
+
+    def _answered(self) -> None:
+        if self._asked_s is not None:
+            now_s = asyncio.get_running_loop().time()
+            self.took_s += now_s - self._asked_s
+            self._asked_s = None
+            self.deadline.reschedule(now_s + self.work_s)
+
+
+async def _send(bus: Bus, request: ApprovalRequested, decision: Decision) -> None:
+    """Decide as `hocket approve` and `hocket deny` do, however long the log is away meanwhile."""
+    decided = ApprovalDecided(
+        approval=request.approval,
+        digest=request.digest,
+        option=request.options[0] if decision.approved else DENY,
+        by=decision.by,
+        reason=decision.reason,
     )
-    await bus.publish_envelope(envelope)
+    while True:
+        try:
+            run = await runs.asking(bus, request.approval)
+            # With an id of its own it is published once, even if nobody could say whether it was.
+            await runs.decide(bus, run, decided, event_id=f"{request.approval}-decision")
+        except (NotFound, DecisionRefused):
+            return  # somebody else was faster, or it is too late
+        except (Unavailable, OutcomeUnknown):
+            await asyncio.sleep(_RETRY_S)
+        else:
+            return
 
 
 def _published(fact: Fact, folder: Path) -> Published:
@@ -169,14 +218,14 @@ def _published(fact: Fact, folder: Path) -> Published:
     return Published(fact.id, path, data, event.sentences, event.documents, tuple(problems))
 
 
-async def _following(bus: Bus, key: str, start: int) -> AsyncGenerator[Fact | DeadLetter, None]:
-    """The events and dead letters of a key as they appear in the log."""
+async def _following(bus: Bus, key: str, start: int) -> AsyncGenerator[Entry, None]:
+    """What the log holds under a key, as it appears."""
     shard = shard_of(key, bus.shards)
     names = Names(bus.domain, shard)
     async with aclosing(bus.logs[shard].scan(names.everything_of_key(key), start=start, follow=True)) as messages:
         async for message in messages:
             entry = entry_of(message, shard)
-            if isinstance(entry, Fact | DeadLetter):
+            if entry is not None:
                 yield entry
 
 

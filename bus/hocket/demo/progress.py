@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from hocket.approval import APPROVE
 from hocket.observe.fact import Fact
+from hocket_schemas.approvals import ApprovalDecided, ApprovalRefused, ApprovalRequested
 from hocket_schemas.briefs import (
-    BriefApproved,
     BriefDrafted,
     BriefFailed,
     BriefPlanned,
@@ -57,15 +58,18 @@ class Progress:
     reviewed: int | None = None
     """Sentences that stood up to review."""
 
+    asked: str = ""
+    """What a person is asked."""
+
     decision: str = ""
-    """`approved` or `rejected`, and by whom."""
+    """What somebody decided, and who."""
 
     ending: str = ""
     """How it ended."""
 
     def take(self, fact: Fact) -> list[Step]:
-        """Learn from an event; return what was reached with it."""
-        return [Step(fact.publisher, text) for text in self._learn(fact.type, fact.data)]
+        """Learn from an event; return what was reached with it. A word to one agent is told of that agent."""
+        return [Step(fact.to or fact.publisher, text) for text in self._learn(fact.type, fact.data)]
 
     def _learn(self, event_type: str, data: Any) -> Iterator[str]:
         match event_type:
@@ -96,10 +100,18 @@ class Progress:
             case BriefReviewed.event_type:
                 self.reviewed = _sentences(data)
                 yield f"{_many(self.reviewed, 'sentence')} stood up to review"
-            case BriefApproved.event_type | BriefRejected.event_type:
-                verb = "approved" if event_type == BriefApproved.event_type else "rejected"
+            case ApprovalRequested.event_type:
+                self.asked = data["question"]
+                yield f"asks a person: {self.asked}"
+            case ApprovalDecided.event_type:
+                verb = "approved" if data["option"] == APPROVE else "denied"
                 self.decision = f"{verb} by {data['by']}"
                 yield self.decision
+            case ApprovalRefused.event_type:
+                yield f"heeds no decision of {data['by']}: {data['reason']}"
+            case BriefRejected.event_type:
+                self.ending = "gave up"
+                yield f"gave up: {BriefRejected.model_validate(data).sentence}"
             case BriefPublished.event_type:
                 self.ending = f"wrote {data['path']}"
                 yield self.ending
@@ -124,7 +136,7 @@ class Progress:
             "researcher": f"evidence for {self.found}{questions} questions" if self.found else "",
             "writer": f"draft {self.version}: {_many(self.drafted, 'sentence')}" if self.version else "",
             "reviewer": self._review(),
-            "publisher": self.ending or self.decision or ("waits for approval" if self.reviewed is not None else ""),
+            "publisher": self.ending or self.decision or self.asked,
             "coordinator": "follows it to its end" if self.listed is not None else "",
         }
 
@@ -149,6 +161,8 @@ class Progress:
             return "nothing has been drafted (writer)"
         if self.reviewed is None:
             return f"draft {self.version} is being reviewed or revised (reviewer, writer)"
+        if not self.asked:
+            return "nobody has been asked for approval (publisher)"
         if not self.decision:
             return "nobody has decided on the brief"
         return "the brief has not been published (publisher)"

@@ -25,7 +25,7 @@ READY_S = 60.0
 """How long the crew may take to come to work; it takes about two seconds."""
 
 PUBLISHER = "demo"
-"""Whose events the request and the decision are."""
+"""Whose event the request is, and from whom the decision comes."""
 
 OUTPUT_NAME = "services.log"
 

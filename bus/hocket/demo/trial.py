@@ -10,8 +10,9 @@ from hocket.demo.invariants import Invariant
 from hocket.demo.play import WORK_S, Decision, Played, Published, Tell, play
 from hocket.demo.progress import Progress, Step
 from hocket.demo.stage import Stage
-from hocket.observe.fact import Fact
-from hocket_schemas.briefs import BriefRequested, BriefReviewed
+from hocket.observe.history import Entry
+from hocket_schemas.approvals import ApprovalRequested
+from hocket_schemas.briefs import BriefRequested
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ async def attack(
     calm: Played,
     strikes: Sequence[Strike],
     *,
-    tell: Tell = lambda fact, progress, steps: None,
+    tell: Tell = lambda entry, progress, steps: None,
     struck: Callable[[Blow], None] = lambda blow: None,
     work_s: float = WORK_S,
 ) -> Trial:
@@ -48,15 +49,15 @@ async def attack(
 
     The file of the calm run is taken away first, so that what is compared is what was written this time.
     """
-
-    async def decide(reviewed: BriefReviewed) -> Decision:
-        return Decision(isinstance(calm.ending, Published), "the calm run's decision")
-
     with chaos.raging(stage, strikes, struck) as storm:
 
-        def see(fact: Fact, progress: Progress, steps: Sequence[Step]) -> None:
-            storm.see(fact)  # first: what is told next to a person takes time
-            tell(fact, progress, steps)
+        async def decide(request: ApprovalRequested) -> Decision:
+            await storm.over()  # a person takes longer than a storm
+            return Decision(isinstance(calm.ending, Published), "the calm run's decision")
+
+        def see(entry: Entry, progress: Progress, steps: Sequence[Step]) -> None:
+            storm.see(entry)  # first: what is told next to a person takes time
+            tell(entry, progress, steps)
 
         with _taken_away(calm):
             stormy = await play(stage, request, decide=decide, tell=see, work_s=work_s)

@@ -43,7 +43,16 @@ class RunHead:
     handler: str
     version: str
     until: str | None
-    """When it goes on, RFC 3339; None: it is running."""
+    """When it goes on at the latest, RFC 3339; None: it runs, or waits for as long as it takes."""
+
+    waits: tuple[str, ...]
+    """The event types that it waits for."""
+
+    approval: Any
+    """What it asks people, as JSON; None: nothing."""
+
+    parked: str | None
+    """Why a person has to look at it; None: nobody has to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +120,21 @@ def entry_of(message: Message, shard: int) -> Entry | None:
 
 def _open_run(message: Message, names: Sequence[str], stored: str) -> RunHead:
     head = Head.from_json(message.data)
-    until = rfc3339(head.until_s) if head.until_s is not None else None
-    return RunHead(names[0], names[1], names[2], message.seq, stored, head.seq, head.handler, head.version, until)
+    waiting = head.until_s != 0.0  # else its answer has come
+    return RunHead(
+        agent=names[0],
+        key=names[1],
+        run=names[2],
+        seq=message.seq,
+        stored=stored,
+        event_seq=head.seq,
+        handler=head.handler,
+        version=head.version,
+        until=rfc3339(head.until_s) if waiting and head.until_s is not None else None,
+        waits=head.waits if waiting else (),
+        approval=head.approval,
+        parked=head.parked,
+    )
 
 
 def _remembered(message: Message, names: Sequence[str], stored: str) -> Remembered:
