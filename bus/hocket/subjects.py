@@ -233,6 +233,15 @@ class Names:
         """Every heartbeat of this shard."""
         return f"{self.domain}.hb.*.{self.shard}"
 
+    def roster(self, supervisor: str) -> str:
+        """Where a supervisor says how its services stand (core NATS, not stored)."""
+        return f"{self.domain}.roster.{token(supervisor)}"
+
+    @property
+    def rosters(self) -> str:
+        """What every supervisor says."""
+        return f"{self.domain}.roster.*"
+
 
 def address(subject: str) -> Address:
     """Read the subject of an event or command back.

@@ -37,12 +37,15 @@ emits = ["{name}.given.v1"]
 """
 
 
-def make(directory: Path, name: str, *, code: str = CODE) -> Path:
-    """A service that answers `name.asked.v1`; it appears in the directory in one go, as by a move."""
+def make(directory: Path, name: str, *, code: str = CODE, top: str = "", more: str = "") -> Path:
+    """A service that answers `name.asked.v1`; it appears in the directory in one go, as by a move.
+
+    `top` and `more` go before and behind what its manifest says anyway.
+    """
     draft = directory.parent / f"draft-{name}"
     draft.mkdir()
     (draft / "agent.py").write_text(code.replace("{name}", name))
-    (draft / "agent.toml").write_text(TOML.replace("{name}", name))
+    (draft / "agent.toml").write_text(top + TOML.replace("{name}", name) + more)
     (draft / "words.py").write_text(f"GREETING = 'Hello from {name}'\n")
     return draft.rename(directory / name)
 

@@ -214,6 +214,32 @@ def test_a_folder_that_comes_is_asked_only_when_it_is_at_work(hocket: Hocket, cr
     shutil.rmtree(crew.directory / "services" / "late")
 
 
+def test_a_service_that_has_failed_is_listed_with_why_and_comes_back_when_a_person_says_so(
+    hocket: Hocket, crew: Up
+) -> None:
+    folder = make(crew.directory / "services", "broken", code="1 / 0\n", more="\n[restart]\nrestarts_max = 0\n")
+    crew.until(lambda: (running := crew.running()) and "broken" in running.failed)
+    listed = hocket("agents")
+    [before] = [a for a in hocket("agents", "--json").value if a["agent"] == "broken"]
+    in_vain = hocket("restart", "broken", "--json")
+    (folder / "mended.py").touch()
+    (folder / "agent.py").write_text(CODE.replace("{name}", "broken"))
+    restarted = hocket("restart", "broken")
+    [after] = [a for a in hocket("agents", "--json").value if a["agent"] == "broken"]
+    shutil.rmtree(folder)
+    unknown = hocket("restart", "nobody")
+
+    assert (before["state"], before["shard"], before["restarts"]) == ("failed", None, 0)
+    assert "broken failed: ended with exit code 2, 1 ends within 60 s\ntry: hocket restart broken\n" in listed.out
+    assert (in_vain.code, in_vain.value[0]["state"]) == (main.EXIT_BAD_NEWS, "failed")
+    assert (restarted.code, restarted.err) == (0, "")
+    assert restarted.out.endswith(": running\n")
+    assert (after["state"], after["why"], after["concurrency"]) == ("owner", "", 256)
+    assert after["memory_bytes"] is None or after["memory_bytes"] > 1 << 20
+    assert unknown.code == main.EXIT_REFUSED
+    assert "no such service is kept: 'nobody'; there are ada on " in unknown.err
+
+
 def test_a_second_crew_in_the_same_place_is_refused(hocket: Hocket, crew: Up) -> None:
     ended = hocket("up")
 

@@ -43,7 +43,7 @@ def up(
 
 
 async def _up(services: Path, place: Place | None, data: Path, *, together: bool) -> int:
-    from hocket.host.supervisor import Change, Ended, Failed, Fleet, Left, Owns, Started, text_of
+    from hocket.host.supervisor import Change, Ended, Failed, Fleet, Left, Owns, Restored, Started, text_of
     from hocket.host.system import ServerStarted, system
 
     def tell(change: Change | ServerStarted) -> None:
@@ -55,13 +55,18 @@ async def _up(services: Path, place: Place | None, data: Path, *, together: bool
             case Owns(service, agent, shard, _):
                 text = f"{service}: at work" + (f" as {agent}" if agent != service else "")
                 text += f" on shard {shard}" if shard or (place and place.shards) else ""
-            case Ended(service, code, wait_s):
-                text = f"{service}: ended with {text_of(code)}, starts again" + (f" in {wait_s:g} s" if wait_s else "")
-            case Failed(service, code, ends):
+            case Ended(service, _, _, "asked"):
+                text = f"{service}: ended, as asked for, and starts again"
+            case Ended(service, code, wait_s, reason):
+                text = f"{service}: ended with {text_of(code, reason)}, starts again"
+                text += f" in {wait_s:.2g} s" if wait_s else ""
+            case Failed(service, code, ends, reason):
                 text = (
-                    f"{service}: FAILED. It ended {ends} times, at last with {text_of(code)}, and is given up until "
-                    "its files change; the others go on"
+                    f"{service}: FAILED. It ended {ends} times, at last with {text_of(code, reason)}, and is given up "
+                    f"until its files change or somebody says `hocket restart {service}`; the others go on"
                 )
+            case Restored(service):
+                text = f"{service}: works again"
             case Left(service):
                 text = f"{service}: stopped"
         print(f"{rfc3339(SystemClock().now_s())[11:19]} {text}", flush=True)

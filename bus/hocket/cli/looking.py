@@ -1,33 +1,24 @@
-"""Commands that look into the log: `sagas`, `why`, `history`, and `agents` for who is at work."""
+"""Commands that look into the log: `sagas`, `why`, `history`."""
 
-import asyncio
-from contextlib import aclosing
 from typing import Annotated
 
 import typer
 
 from hocket.cli.known import policies
 from hocket.cli.output import AsJson, clock_time, print_json, print_table, say, short
-from hocket.cli.reach import Domain, Nats, opened, reading, running_place
-from hocket.client import Bus
+from hocket.cli.reach import Domain, Nats, reading
 from hocket.clock import SystemClock
 from hocket.errors import NotFound
-from hocket.host import health, runtime
-from hocket.host.health import Card
+from hocket.host import runtime
 from hocket.observe.fact import Fact
 from hocket.observe.history import Entry, Remembered, RunHead, State, history
 from hocket.observe.letters import DeadLetter
 from hocket.observe.sagas import SagaLine, SagaState, facts_in, fold, record_of
 from hocket.observe.why import Chain, why
-from hocket.policy import Limits
 from hocket.run import DONE
 from hocket.saga.record import Record
-from hocket.subjects import Names, tokens_of
 
 commands = typer.Typer()
-
-LISTEN_S = 1.5 * Limits().heartbeat_s
-"""How long to listen for heartbeats, which come each second."""
 
 
 @commands.command("sagas", epilog="Example: hocket sagas")
@@ -222,63 +213,3 @@ def print_letters(letters: list[DeadLetter]) -> None:
         ),
         empty="no dead letters",
     )
-
-
-@commands.command("agents", epilog="Example: hocket agents --json")
-def agents_command(
-    seconds: Annotated[float, typer.Option(min=0.1, help="How long to listen.")] = LISTEN_S,
-    nats: Nats = None,
-    domain: Domain = None,
-    as_json: AsJson = False,
-) -> None:
-    """List who is at work: which instance owns which agent and shard, who stands by, and how many events wait.
-
-    An agent that the log knows and nobody is heard of is listed as silent.
-    """
-    runtime.run(_agents(seconds, nats, domain, as_json))
-
-
-async def _agents(seconds: float, nats: str | None, domain: str | None, as_json: bool) -> None:
-    loop = asyncio.get_running_loop()
-    async with opened(running_place(nats, domain)) as bus:
-        async with health.listening(bus.logs) as heard:
-            await asyncio.sleep(seconds)
-            cards = heard.table(loop.time())
-        cards += await _silent(bus, cards)
-    if as_json:
-        print_json([{**_fields_of(card), "heard_s_ago": _ago(card, loop.time())} for card in cards])
-        return
-    print_table(
-        ("agent", "shard", "role", "version", "waiting", "handled", "heard", "process", "instance"),
-        (
-            (
-                *(card.agent, card.shard, card.role, card.version, card.lag, card.handled),
-                f"{_ago(card, loop.time())} s ago" if card.instance else "",
-                f"{card.host}:{card.pid}" if card.instance else "",
-                card.instance,
-            )
-            for card in cards
-        ),
-        empty="nobody is heard, and the log knows no agent",
-    )
-
-
-async def _silent(bus: Bus, cards: list[Card]) -> list[Card]:
-    """A line for each agent and shard that somebody has owned and nobody is heard of."""
-    heard = {(card.agent, card.shard) for card in cards}
-    silent = []
-    for shard, log in enumerate(bus.logs):
-        async with aclosing(log.scan([Names(bus.domain, shard).owners])) as claims:
-            async for claim in claims:
-                agent = tokens_of(claim.subject)[1]
-                if (agent, shard) not in heard:
-                    silent.append(Card(agent, shard, "", "silent", claim.seq, "", "", 0, (), (), None, 0, 0.0))
-    return silent
-
-
-def _ago(card: Card, now_s: float) -> float | None:
-    return round(now_s - card.heard_s, 1) if card.instance else None
-
-
-def _fields_of(card: Card) -> dict[str, object]:
-    return {name: getattr(card, name) for name in card.__slots__ if name != "heard_s"}

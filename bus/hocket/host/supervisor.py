@@ -4,121 +4,41 @@ import asyncio
 import logging
 import os
 import random
-import signal
 import socket
-import sys
-from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from hocket.client import Bus, open_bus
+from hocket.clock import SystemClock, rfc3339
 from hocket.engine.owner import OWNER
-from hocket.errors import BadManifest, NotReady
-from hocket.host import health, manifest
+from hocket.errors import LogError, NotReady
+from hocket.host import health, manifest, roster
+from hocket.host.changes import Change, Ended, Failed, Left, Owns, Reason, Restored, Started, signal_of, text_of
+from hocket.host.failures import Announcements, failures_of
 from hocket.host.health import Card
-from hocket.host.nursery import Nursery, Nursling
+from hocket.host.kept import LOOK_S, Kept, looks
+from hocket.host.launch import launch
+from hocket.host.memory import MEASURED
+from hocket.host.nursery import Nursery
+from hocket.host.orders import obey
 from hocket.host.place import TOGETHER, Place
 from hocket.host.restarts import Restarts
+from hocket.host.roster import Entry
 from hocket.ids import fresh
 from hocket.log import jetstream
 from hocket.log.base import Log
+from hocket.subjects import Names
 from hocket.telemetry import note
+from hocket_schemas.services import ServiceFailed, ServiceRestored
 
 STOP_S = 15.0
 """How long the services have to end in good order, all together; then they are killed. Above `Limits.drain_s`."""
 
-LOOK_S = 1.0
-"""How often the services' directory is looked at."""
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A service's process is there; it does not own anything yet."""
-
-    service: str
-    pid: int
-    again: bool
-    """Whether it had been there before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Owns:
-    """An agent of ours has become owner of a shard."""
-
-    service: str
-    agent: str
-    shard: int
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A service's process is gone, and will be started again."""
-
-    service: str
-    code: int
-    """What it ended with; negative: the signal that ended it."""
-
-    wait_s: float
-    """How long until then."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A service ended too often, and is given up until its files change."""
-
-    service: str
-    code: int
-    ends: int
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """A service was taken out; its process has ended."""
-
-    service: str
-
-
-Change = Started | Owns | Ended | Failed | Left
-
-
-@dataclass(slots=True, eq=False)
-class _Kept:
-    """One service that is kept running."""
-
-    name: str
-    folders: tuple[Path, ...]
-    instance: str
-    """The same for every process of the service: the next one knows that the claim of the last is free."""
-
-    agents: list[str] = field(default_factory=list)
-    """Whom it should bring up, as its manifests say."""
-
-    files: object = None
-    """What its files looked like when it was started."""
-
-    process: Process | Nursling | None = None
-    began: bool = False
-    dying: bool = False
-    """Whether we have killed its process, which may not know it yet."""
-
-    failed: bool = False
-    leaving: bool = False
-    ends_s: list[float] = field(default_factory=list)
-    woken: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def pid(self) -> int | None:
-        """Of its process, if there is one that is to live."""
-        return self.process.pid if self.process is not None and not self.dying else None
-
-    def look(self) -> None:
-        """Take note of its files before they are loaded."""
-        self.files = _looks(self.folders)
-        self.agents = [agent for folder in self.folders for agent in _agents_in(folder)]
+SAY_S = 2.0
+"""How long the end waits for what is still to be said in the log."""
 
 
 class Fleet:
@@ -164,18 +84,21 @@ class Fleet:
         self._directory = services if isinstance(services, Path) else None
         self._folders = [] if isinstance(services, Path) else [Path(folder) for folder in services]
         self._restarts = restarts or Restarts()
+        self._host = socket.gethostname()
+        self._clock = SystemClock()
         self._rng = random.Random()
         self._together = together
         self._environment = environment or {}
         self._output = output
         self._nursery = nursery
         self._listener = tell
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, Kept] = {}
         self._logs: Sequence[Log] = ()
-        self._leash = -1
+        self._announcements: Announcements
         self._stack = AsyncExitStack()
         self._tasks = asyncio.TaskGroup()
         self._looking: asyncio.Task[None] | None = None
+        self._beside: list[asyncio.Task[None]] = []
 
     @property
     def pids(self) -> dict[str, int]:
@@ -220,16 +143,27 @@ class Fleet:
         kept = self._kept.get(service)
         if kept is None or kept.process is None or kept.process.returncode is not None:
             raise NotReady(f"{service} does not run; {', '.join(self.pids) or 'nothing'} does")
-        kept.process.kill()
-        kept.dying = True
+        kept.kill()
         return kept.process.pid
+
+    def restart(self, service: str) -> None:
+        """Give a service a new process: in good order if it has one, at once if it waits or was given up.
+
+        That is no end that counts. Raises NotReady when no such service is kept.
+        """
+        for kept in self._kept.values():
+            if service == kept.name or service in [folder.name for folder in kept.folders]:
+                if kept.process is None:
+                    kept.ends_s.clear()
+                    kept.woken.set()
+                kept.ask("asked", asyncio.get_running_loop().time() + STOP_S)
+                return
+        raise NotReady(f"{service} is not kept here; {', '.join(self._kept) or 'nothing'} is")
 
     def abandon(self) -> None:
         """Kill what still runs: somebody does not want to wait for a stop in good order."""
         for kept in self._kept.values():
-            if kept.process is not None:
-                with suppress(ProcessLookupError):
-                    kept.process.kill()
+            kept.kill()
 
     def add(self, folder: Path) -> None:
         """Keep one more service running."""
@@ -239,7 +173,7 @@ class Fleet:
         """Stop one service in good order, and keep it no longer."""
         kept = self._kept.get(service)
         if kept is not None:
-            self._let_go(kept)
+            kept.leave()
 
     async def __aenter__(self) -> Self:
         """Start. Raises Unavailable, TopologyMismatch and the like when the log cannot be had."""
@@ -254,12 +188,14 @@ class Fleet:
                     name="supervisor",
                 )
             )
+            bus = await stack.enter_async_context(open_bus(self._logs, publisher="supervisor"))
+            self._announcements = Announcements(bus)
             self.health = await stack.enter_async_context(health.listening(self._logs, changed=self._hear))
-            leash, self._leash = os.pipe()
-            stack.callback(os.close, leash)
             stack.callback(self._unleash)
-            self._leashes = leash
             await stack.enter_async_context(self._tasks)
+            works = [self._announcements.run(), self._patrol(), self._tell_roster(), self._recall(bus)]
+            works.append(obey(bus, self._host, self.restart))
+            self._beside = [self._tasks.create_task(work) for work in works]
             if self._directory is None:
                 self._take(self._folders)
             else:
@@ -275,15 +211,21 @@ class Fleet:
         if self._looking is not None:
             self._looking.cancel()
         for kept in list(self._kept.values()):
-            self._let_go(kept)
+            kept.leave()
         try:
-            async with asyncio.timeout(STOP_S):
-                while self._kept:
-                    self.changed.clear()
-                    await self.changed.wait()
-        except TimeoutError:
-            self.abandon()
+            try:
+                async with asyncio.timeout(STOP_S):
+                    while self._kept:
+                        self.changed.clear()
+                        await self.changed.wait()
+            except TimeoutError:
+                self.abandon()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SAY_S):
+                    await self._announcements.said()
         finally:
+            for task in self._beside:
+                task.cancel()
             self._unleash()
             # Without the block's own error: the group would wrap it, and nobody could catch it by its name.
             await self._stack.aclose()
@@ -295,23 +237,16 @@ class Fleet:
             wanted = {TOGETHER: tuple(folders)}
         for name, kept in list(self._kept.items()):
             if wanted.get(name) != kept.folders:
-                self._let_go(kept)
+                kept.leave()
         for name, places in wanted.items():
             self._keep(name, places)
 
     def _keep(self, name: str, folders: tuple[Path, ...]) -> None:
         if name not in self._kept:
-            instance = f"{socket.gethostname()}-{os.getpid()}-{name}-{fresh()[:6]}"
-            kept = self._kept[name] = _Kept(name, folders, instance)
+            instance = f"{self._host}-{os.getpid()}-{name}-{fresh()[:6]}"
+            kept = self._kept[name] = Kept(name, folders, instance, self._restarts, since=self._now())
             kept.look()
             self._tasks.create_task(self._run(kept))
-
-    def _let_go(self, kept: _Kept) -> None:
-        kept.leaving = True
-        kept.woken.set()
-        if kept.process is not None:
-            with suppress(ProcessLookupError):
-                kept.process.terminate()
 
     async def _look(self, directory: Path) -> None:
         """Follow what comes and goes in the services' directory, and what was mended."""
@@ -319,10 +254,10 @@ class Fleet:
             await asyncio.sleep(LOOK_S)
             self._take(manifest.services_in(directory))
             for kept in self._kept.values():
-                if kept.failed and kept.files != _looks(kept.folders):
+                if kept.failed and kept.files != looks(kept.folders):
                     kept.woken.set()
 
-    async def _run(self, kept: _Kept) -> None:
+    async def _run(self, kept: Kept) -> None:
         """One service from its first process to its last."""
         while not kept.leaving:
             code = await self._live(kept)
@@ -331,66 +266,128 @@ class Fleet:
         del self._kept[kept.name]
         self._tell(Left(kept.name))
 
-    async def _live(self, kept: _Kept) -> int:
+    async def _live(self, kept: Kept) -> int:
         """One process of a service; return what it ended with."""
         kept.look()
         kept.failed = False
+        if kept.memory_max_bytes and not MEASURED and not kept.began:
+            note(logging.WARNING, "memory cap cannot be kept", service=kept.name, why="this system has no /proc")
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **self.place.to_environment(), **self._environment}
+        arguments = ["--leashed", "--instance", kept.instance, *map(str, kept.folders)]
         try:
-            process = await self._spawn(kept)
+            process, line, printed = await launch(
+                kept.name, arguments, environment, output=self._output, nursery=self._nursery, heard=kept.hear
+            )
         except OSError as error:  # out of processes, or of file descriptors: that is no reason for the others to end
             note(logging.ERROR, "cannot start a process", service=kept.name, why=str(error))
             return os.EX_OSERR
-        kept.process, kept.dying = process, False
-        if kept.leaving:  # meanwhile
-            process.terminate()
-        self._tell(Started(kept.name, process.pid, again=kept.began))
-        kept.began = True
-        code = await process.wait()
+        try:
+            again = kept.began
+            kept.begin(process, line, printed)
+            if kept.leaving:  # meanwhile
+                process.terminate()
+            self._tell(Started(kept.name, process.pid, again=again))
+            code = await process.wait()
+        finally:
+            line.close()
+        printed.drain()
         kept.process = None
         return code
 
-    async def _rest(self, kept: _Kept, code: int) -> None:
+    async def _rest(self, kept: Kept, code: int) -> None:
         """Wait before the next start, or until it is worth another try."""
-        kept.ends_s.append(asyncio.get_running_loop().time())
-        wait_s = self._restarts.wait_s(kept.ends_s, self._rng)
+        reason = kept.ended(code, asyncio.get_running_loop().time())
+        if reason == "asked":
+            self._tell(Ended(kept.name, code, 0.0, reason))
+            return
         kept.woken.clear()
+        wait_s = kept.restarts.wait_s(kept.ends_s, self._rng)
         if wait_s is None:
-            kept.failed = True
-            self._tell(Failed(kept.name, code, len(kept.ends_s)))
-            kept.ends_s.clear()
+            self._give_up(kept, code, reason)
         else:
-            self._tell(Ended(kept.name, code, wait_s))
+            self._tell(Ended(kept.name, code, wait_s, reason))
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await kept.woken.wait()
 
-    async def _spawn(self, kept: _Kept) -> Process | Nursling:
-        """Start a service's process. It dies with us: its standard input is a pipe that only we hold open."""
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **self.place.to_environment(), **self._environment}
-        arguments = ["--leashed", "--instance", kept.instance, *map(str, kept.folders)]
-        output = self._output.open("ab") if self._output else None
-        try:
-            if self._nursery is not None and self._nursery.open:
-                descriptor = output.fileno() if output else sys.stderr.fileno()
-                return await self._nursery.start(
-                    kept.name, arguments, environment, stdin=self._leashes, output=descriptor
-                )
-            return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "hocket.host.child", *arguments),
-                env=environment,
-                stdin=self._leashes,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # Ctrl-C is ours: we ask the services to stop, once
-            )
-        finally:
-            if output:
-                output.close()
+    def _give_up(self, kept: Kept, code: int, reason: Reason) -> None:
+        """Start it no more until a person sees to it, and let all know who depend on it."""
+        ends = len(kept.ends_s)
+        kept.ends_s.clear()
+        kept.failed = True
+        kept.failures += 1
+        kept.failure = f"{kept.instance}-failed-{kept.failures}"
+        printed = kept.printed.last if kept.printed else []
+        kept.why = f"{kept.why}, {ends} ends within {kept.restarts.window_s:g} s"
+        failed = ServiceFailed(
+            service=kept.name,
+            agents=kept.agents,
+            host=self._host,
+            pid=kept.last_pid,
+            reason=reason,
+            code=code if code >= 0 else None,
+            signal=None if code >= 0 else signal_of(code) or str(-code),
+            restarts=ends - 1,
+            window_s=kept.restarts.window_s,
+            printed=printed,
+            at=self._now(),
+        )
+        self._announcements.say(failed, service=kept.name, saga=kept.failure, event_id=kept.failure)
+        self._tell(Failed(kept.name, code, ends, reason))
+
+    def _restore(self, kept: Kept, failure: str) -> None:
+        """It works again."""
+        restored = ServiceRestored(
+            service=kept.name, agents=kept.agents, host=self._host, failure=failure, at=self._now()
+        )
+        self._announcements.say(restored, service=kept.name, saga=failure, event_id=f"{failure}-restored")
+        kept.failure, kept.why = None, ""
+        self._tell(Restored(kept.name))
+
+    async def _patrol(self) -> None:
+        """Look after each process: end the one that holds too much or whose loop stands still."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(LOOK_S)
+            now_s = loop.time()
+            for kept in self._kept.values():
+                kept.measure()
+                reason = kept.trouble()
+                if reason == "blocked":
+                    kept.kill(reason)
+                elif reason is not None:
+                    kept.ask(reason, now_s + STOP_S)
+                elif kept.kill_at_s is not None and now_s > kept.kill_at_s:
+                    kept.kill()
+                if kept.failure is not None and not kept.failed and self._works(kept, now_s):
+                    self._restore(kept, kept.failure)
+
+    async def _tell_roster(self) -> None:
+        """Say each second how the services stand. Nobody may hear it: then it is told again soon."""
+        log, pid = self._logs[0], os.getpid()
+        subject = Names(log.domain, log.shard).roster(f"{self._host}-{pid}")
+        while True:
+            for kept in self._kept.values():
+                state = kept.state_now(works=self._works(kept, asyncio.get_running_loop().time()))
+                if state != kept.state:
+                    kept.state, kept.since = state, self._now()
+            body = roster.to_json(self._host, pid, self._now(), [_entry(kept) for kept in self._kept.values()])
+            with suppress(LogError):
+                await log.tell(subject, body)
+            await asyncio.sleep(LOOK_S)
+
+    async def _recall(self, bus: Bus) -> None:
+        """Find what earlier supervisors of this host have given up, so that it is said when it works again."""
+        for failure in await failures_of(bus, self._host):
+            kept = self._kept.get(failure.event.service)
+            if kept is not None and kept.failure is None:
+                kept.failure = failure.id
 
     def _unleash(self) -> None:
-        if self._leash >= 0:
-            os.close(self._leash)
-            self._leash = -1
+        """Let go of every process that is left: the end of its line asks it to stop."""
+        for kept in self._kept.values():
+            if kept.line is not None:
+                kept.line.close()
 
     def _hear(self, card: Card) -> None:
         """A heartbeat says something new."""
@@ -399,7 +396,20 @@ class Fleet:
                 self._tell(Owns(kept.name, card.agent, card.shard, card.pid))
         self.changed.set()
 
-    def _counts(self, kept: _Kept, card: Card | None) -> bool:
+    def _works(self, kept: Kept, now_s: float) -> bool:
+        """Whether its process is heard of for all its agents, as owner or beside one."""
+        if kept.pid is None:
+            return False
+        heard = {
+            (c.agent, c.shard) for c in self.health.fresh(now_s) if (c.instance, c.pid) == (kept.instance, kept.pid)
+        }
+        return all(
+            (agent, log.shard) in heard and self._counts(kept, self.health.owner(agent, log.shard, now_s))
+            for agent in kept.agents
+            for log in self._logs
+        )
+
+    def _counts(self, kept: Kept, card: Card | None) -> bool:
         """Whether an owner's card is of now: of our own instance only the process that runs counts."""
         return card is not None and (card.instance != kept.instance or card.pid == kept.pid)
 
@@ -416,32 +426,24 @@ class Fleet:
         self._listener(change)
         self.changed.set()
 
-
-def _agents_in(folder: Path) -> tuple[str, ...]:
-    """Whom a service says that it brings up; one whose manifest cannot be read is missed under its own name."""
-    try:
-        return manifest.read(folder).agents
-    except BadManifest:
-        return (folder.name,)
+    def _now(self) -> str:
+        return rfc3339(self._clock.now_s())
 
 
-def _looks(folders: Sequence[Path]) -> object:
-    """What a service's files look like: equal as long as nobody has touched them."""
-    found = []
-    for folder in folders:
-        for path in sorted([*folder.glob("*.py"), folder / manifest.FILE]):
-            with suppress(OSError):
-                found.append((path.name, path.stat().st_mtime_ns, path.stat().st_size))
-    return found
+def _entry(kept: Kept) -> Entry:
+    """What others may know of a service."""
+    return Entry(
+        service=kept.name,
+        instance=kept.instance,
+        agents=tuple(kept.agents),
+        state=kept.state,
+        since=kept.since,
+        pid=kept.pid,
+        restarts=kept.restarted,
+        memory_bytes=kept.memory_bytes,
+        memory_max_bytes=kept.memory_max_bytes,
+        why=kept.why,
+    )
 
 
-def text_of(code: int) -> str:
-    """An exit code in words: a negative one is the signal that ended the process."""
-    if code >= 0:
-        return f"exit code {code}"
-    with suppress(ValueError):
-        return signal.Signals(-code).name
-    return f"signal {-code}"
-
-
-__all__ = ["Change", "Ended", "Failed", "Fleet", "Left", "Owns", "Started", "text_of"]
+__all__ = ["Change", "Ended", "Failed", "Fleet", "Left", "Owns", "Restored", "Started", "text_of"]
