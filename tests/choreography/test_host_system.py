@@ -10,7 +10,6 @@ from tests.choreography.folders import ask, make
 from hocket.client import connect
 from hocket.errors import UsageError
 from hocket.host.place import Place, Running, find_running, from_environment, log_left_here, running_here
-from hocket.host.restarts import Restarts
 from hocket.host.system import ServerStarted, system
 
 
@@ -103,18 +102,3 @@ def test_a_place_travels_through_the_environment() -> None:
 def test_a_number_of_shards_that_is_none_is_refused(number: str) -> None:
     with pytest.raises(UsageError, match="HOCKET_SHARDS"):
         from_environment({"HOCKET_NATS": "x", "HOCKET_SHARDS": number})
-
-
-def test_the_first_restart_is_at_once_and_the_next_ones_wait_longer() -> None:
-    restarts = Restarts(restarts_max=4, window_s=60, second_s=0.25, factor=3, longest_s=2)
-
-    waits = [restarts.wait_s(list(range(ends))) for ends in range(1, 6)]
-
-    assert waits == [0.0, 0.25, 0.75, 2.0, None]
-
-
-def test_ends_that_lie_far_back_are_forgotten() -> None:
-    restarts = Restarts(restarts_max=2, window_s=60)
-
-    assert restarts.wait_s([0, 1, 2]) is None
-    assert restarts.wait_s([0, 1, 100]) == 0.0
