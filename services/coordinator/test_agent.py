@@ -1,13 +1,9 @@
 """The coordinator on the log's twin, with a clock that can be set."""
 
-import asyncio
 from datetime import timedelta
 from typing import Any
 
 from hocket import Agent, Context, Event, Retry
-from hocket.clock import LoopClock
-from hocket.engine.runs import LONGEST_LOOK_S
-from hocket.log.memory import MemoryServer
 from hocket.testing import Bed, run_virtual
 from hocket_schemas.briefs import BRIEF, BriefFailed, BriefPublished, BriefRequested
 from hocket_schemas.cancels import CancelRequested
@@ -24,6 +20,8 @@ PUBLISHED = BriefPublished(path="/brief.md", digest="0" * 64, sentences=3, docum
 FAILED = BriefFailed(reason="The folder is empty.")
 
 EVENTS = Catalog()
+
+NO_TIME = timedelta()
 
 
 class Bought(Event, type="test.bought.v1", catalog=EVENTS):
@@ -74,21 +72,18 @@ def shopper(shop: Shop) -> Agent:
     return agent
 
 
-def told(*events: Any, wait_s: float = 0.0, shop: Shop | None = None, key: str = "saga-1") -> list[Any]:
+def told(*events: Any, wait: timedelta = NO_TIME, shop: Shop | None = None, key: str = "saga-1") -> list[Any]:
     """What the coordinator says of one saga whose events come, and then time passes. A command goes to it alone."""
 
     async def live() -> list[Any]:
-        clock = LoopClock()
-        async with Bed(coordinator, shopper(shop or Shop()), server=MemoryServer(clock=clock)) as bed:
+        async with Bed(coordinator, shopper(shop or Shop())) as bed:
             for event in events:
                 if isinstance(event, UndoDecided):
                     await bed.bus.command(event, to="coordinator", key="saga-1")
                 else:
                     await bed.publish(event, key=key if isinstance(event, Bought) else "saga-1", saga="saga-1")
                 await bed.settled()
-            clock.advance(wait_s)
-            await asyncio.sleep(LONGEST_LOOK_S + 1)  # of the loop's own time: until the clock is looked at again
-            await bed.settled()
+            await bed.pass_time(wait)
             return bed.events(*ENDS)
 
     return run_virtual(live())
@@ -108,8 +103,8 @@ def test_a_saga_with_a_failure_says_by_what_and_ends_compensated() -> None:
 
 
 def test_a_saga_that_does_not_end_expires_when_its_deadline_has_passed() -> None:
-    early = told(REQUESTED, wait_s=BRIEF.deadline.total_seconds() - 60)
-    said, compensated = told(REQUESTED, wait_s=BRIEF.deadline.total_seconds() + 1)
+    early = told(REQUESTED, wait=BRIEF.deadline - timedelta(minutes=1))
+    said, compensated = told(REQUESTED, wait=BRIEF.deadline + timedelta(seconds=1))
 
     assert early == []
     assert type(said) is SagaExpired
@@ -118,7 +113,7 @@ def test_a_saga_that_does_not_end_expires_when_its_deadline_has_passed() -> None
 
 
 def test_an_ended_saga_does_not_expire_as_well() -> None:
-    said = told(REQUESTED, PUBLISHED, FAILED, wait_s=BRIEF.deadline.total_seconds() + 1)
+    said = told(REQUESTED, PUBLISHED, FAILED, wait=BRIEF.deadline + timedelta(seconds=1))
 
     assert [type(event) for event in said] == [SagaCompleted]
 
@@ -169,7 +164,7 @@ def test_a_person_can_end_a_saga_and_the_reason_is_told() -> None:
 def test_the_deadline_undoes_too() -> None:
     shop = Shop()
 
-    told(REQUESTED, Bought(things=["a"]), wait_s=(BRIEF.deadline + timedelta(seconds=1)).total_seconds(), shop=shop)
+    told(REQUESTED, Bought(things=["a"]), wait=BRIEF.deadline + timedelta(seconds=1), shop=shop)
 
     assert shop.given_back == ["a"]
 

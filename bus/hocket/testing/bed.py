@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Any, Self
 
 import orjson
@@ -14,7 +15,7 @@ from hocket.client import Bus, Receipt, open_bus
 from hocket.clock import LoopClock
 from hocket.crashpoints import Reach, pass_by
 from hocket.engine.cursor import Mark
-from hocket.engine.runs import Head
+from hocket.engine.runs import LONGEST_LOOK_S, Head
 from hocket.host.crew import Crew, running
 from hocket.log.memory import Faults, MemoryLog, MemoryServer
 from hocket.process import Process
@@ -103,6 +104,18 @@ class Bed:
     async def settled(self) -> None:
         """Wait until nothing moves any more: what is not finished waits, for a time or for an event."""
         await self._until(lambda agent: self._finished(agent) and all(map(self._waits, self.runs(agent))))
+
+    async def pass_time(self, time: timedelta) -> None:
+        """Set the log's clock forward, at once, and wait until what came due by that has settled.
+
+        For a log whose clock is a `LoopClock`, as it is unless told otherwise. Give it a virtual loop: it takes some
+        seconds of the loop's time until everybody has looked at the clock again.
+        """
+        clock = self.server.clock
+        assert isinstance(clock, LoopClock), "the time of this clock is not ours to set"
+        clock.advance(time.total_seconds())
+        await asyncio.sleep(LONGEST_LOOK_S + 1)
+        await self.settled()
 
     def events(self, *types: type[Event], key: str | None = None) -> list[Any]:
         """The typed events of these types in the log, in log order; all of one key if it is given."""
