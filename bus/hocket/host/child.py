@@ -76,7 +76,11 @@ class Stop:
         loop = asyncio.get_running_loop()
 
         def readable() -> None:
-            if not os.read(descriptor, 4096):
+            try:
+                said = os.read(descriptor, 4096)
+            except OSError:  # a reset: the parent died before it had read all that we told it
+                said = b""
+            if not said:
                 loop.remove_reader(descriptor)
                 self.ask()
 
