@@ -21,6 +21,9 @@ from hocket.telemetry import ATTRIBUTE_COUNT, SPAN_COMMIT, note, span
 GROUP_BYTES_MAX = 4 << 20
 """A group is closed when it holds this much; one transition alone may be larger."""
 
+LARGE_BYTES_PER_S = 1 << 20
+"""An append gets more time by its size, for lines no faster than this."""
+
 REFUSED_WAIT_S = (0.05, 1.0)
 """First and longest wait before sending again what was surely not stored."""
 
@@ -176,9 +179,10 @@ class Committer:
     async def _append(self, group: _Group, writes: Sequence[Write]) -> Seq:
         """Append, and send again what was surely not stored for as long as somebody still wants it."""
         wait_s, longest_s = REFUSED_WAIT_S
+        deadline_s = self._limits.append_s + group.size / LARGE_BYTES_PER_S
         while True:
             try:
-                return await self._log.append(writes, timeout_s=self._limits.append_s)
+                return await self._log.append(writes, timeout_s=deadline_s)
             except (Unavailable, StorageFull) as error:
                 if all(tenure.over for tenure in group.tenures):
                     raise

@@ -33,6 +33,9 @@ PAUSE_FIRST_S = 0.05
 PAUSE_LONGEST_S = 0.5
 """The pauses between two attempts to connect; each is up to half as long again, at random."""
 
+PACE_BYTES = 1 << 20
+"""So much is sent ahead of what the server has read: what is small, heartbeats above all, must not wait for long."""
+
 CLOSE_S = 1.0
 """The longest for sending what is left at the end."""
 
@@ -179,7 +182,11 @@ class Link:
             if frame.size > payload_max:
                 raise AppendTooLarge(f"{frame.size} bytes for {frame.subject}, limit {payload_max}")
         with self._asking(session, frames) as asked:
-            session.connection.send(frames, asked.inbox)
+            *ahead, rest = _paced(frames)
+            for part in ahead:
+                session.connection.send(part)
+                await self._read(session, until)
+            session.connection.send(rest, asked.inbox)
             try:
                 async with asyncio.timeout_at(until):
                     message = await asked.answer
@@ -300,6 +307,13 @@ class Link:
         if answers in session.denied:
             raise Unavailable(f"not allowed to subscribe to {answers}, where answers arrive")
 
+    async def _read(self, session: _Session, until: float) -> None:
+        """Wait until the server has read what was sent of a batch. Without its end nothing of it is stored."""
+        try:
+            await self._round_trip(session, until)
+        except OutcomeUnknown as lost:
+            raise Unavailable(str(lost)) from lost
+
     async def _round_trip(self, session: _Session, until: float) -> None:
         """Wait until the server has seen all that was sent so far.
 
@@ -325,6 +339,8 @@ class Link:
             yield asked
         finally:
             del session.asked[token]
+            if asked.answer.done() and not asked.answer.cancelled():
+                asked.answer.exception()  # seen: nobody waits for it when a batch ended half way
 
     @contextmanager
     def _subscription(self, session: _Session, subscribed: _Subscribed) -> Iterator[None]:
@@ -437,3 +453,14 @@ async def _close(connection: Connection) -> None:
         async with asyncio.timeout(CLOSE_S):
             await connection.ended.wait()
     connection.cut("the log was closed")
+
+
+def _paced(frames: Sequence[Frame]) -> list[Sequence[Frame]]:
+    """The messages of an append in parts; one part unless they are large."""
+    parts, first, size = [], 0, 0
+    for i, frame in enumerate(frames):
+        size += frame.size
+        if size > PACE_BYTES and i > first:
+            parts.append(frames[first:i])
+            first, size = i, frame.size
+    return [*parts, frames[first:]]
