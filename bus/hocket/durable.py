@@ -70,7 +70,7 @@ async def step(
         await run.remember(known)
     if known.error is not None:
         raise failure_of(known)
-    return typed(function, known.result)
+    return typed(function, await run.result_of(known))
 
 
 async def effect(
@@ -87,7 +87,7 @@ async def effect(
     digest = digest_of(arguments, keywords)
     occurrence, known = await run.recall(declared.name, digest)
     if known is None:
-        given = orjson.loads(journal.as_json([arguments, keywords]))
+        given = journal.as_json([arguments, keywords])
         known = Entry(
             declared.name,
             occurrence,
@@ -95,7 +95,7 @@ async def effect(
             rfc3339(process.clock.now_s()),
             phase=VOID,
             digest=digest,
-            key=key_of(saga, declared.name, given),
+            key=key_of(saga, declared.name, orjson.loads(given)),
             saga=saga,
             arguments=given,
         )
@@ -107,20 +107,21 @@ async def effect(
         run.passed(known)
     if known.error is not None:
         raise failure_of(known)
-    return typed(declared.function, known.result)
+    return typed(declared.function, await run.result_of(known))
 
 
 def _told(agent: str, declared: Effect[Any, Any], outcome: Entry) -> EffectDone | None:
-    """What the saga has to know of an outcome: nothing, unless it can be undone or changes what may be."""
+    """What the saga has to know of an outcome: nothing, unless it can be undone or changes what may be.
+
+    Arguments and result are added to it as the journal has them.
+    """
     if outcome.error is not None or not declared.told:
         return None
-    result = orjson.loads(outcome.result) if isinstance(outcome.result, bytes) else outcome.result
     return EffectDone(
         effect=declared.name,
         effect_key=outcome.key,
         agent=agent,
-        arguments=outcome.arguments,
-        result=result,
+        arguments=None,
         undoable=declared.undo_function is not None,
         pivot=declared.pivot,
     )
@@ -152,8 +153,7 @@ async def _do(
                 return outcome(result)
         if known.phase != BEGUN:
             process.reach("before intent")
-            known = replace(known, phase=BEGUN)
-            await run.remember(known)
+            known = await run.remember(replace(known, phase=BEGUN))
             process.reach("after intent")
         attempts += 1
         try:

@@ -19,11 +19,13 @@ HocketError
 │   ├── ManifestMismatch        agent.toml and the code disagree
 │   ├── UndeclaredEvent         a handler emits what its manifest does not name
 │   ├── ForeignShard            an emit to a key that lives on another shard
+│   ├── ResultTooLarge          a step or an effect is to remember more than the log takes
 │   └── BadKey                  a key that no subject can carry
 ├── HandlingFailed              why an event was dead-lettered
 │   ├── AttemptsExhausted       every attempt failed
 │   ├── HandlerTimeout          an attempt took too long
 │   ├── LoopDetected            the chain of causes is longer than the hop limit
+│   ├── ResultLost              what a step returned is not in the log any more, or damaged
 │   └── BadReturn               a handler returned what is no event
 ├── NothingRuns                 there is no running system to talk to
 ├── NotReady                    a system did not come up in time
@@ -134,6 +136,13 @@ class BadKey(UsageError):
     """A key that no subject can carry: empty, or longer than the limit once escaped."""
 
 
+class ResultTooLarge(UsageError):
+    """A step or an effect is to remember more than `Limits.result_bytes_max`.
+
+    Keep it elsewhere, in a file or an object store, and return where it is; or do the work in several steps.
+    """
+
+
 class HandlingFailed(HocketError):
     """Why an event was dead-lettered."""
 
@@ -148,6 +157,13 @@ class HandlerTimeout(HandlingFailed):
 
 class LoopDetected(HandlingFailed):
     """The chain of causes is longer than the hop limit: agents are answering each other for ever."""
+
+
+class ResultLost(HandlingFailed):
+    """What a step or an effect returned is not in the log any more, or not as it was stored.
+
+    No further attempt can mend that. Somebody has published over it, or it has outlived `Limits.journal_kept`.
+    """
 
 
 class BadReturn(HandlingFailed):
@@ -216,6 +232,8 @@ __all__ = [
     "NothingRuns",
     "OutcomeUnknown",
     "PermissionDenied",
+    "ResultLost",
+    "ResultTooLarge",
     "ServerTooOld",
     "StepFailed",
     "StorageFull",

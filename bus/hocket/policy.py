@@ -81,6 +81,10 @@ class Limits:
     state_bytes_max: int = 1_000_000
     """Largest encoded actor state."""
 
+    result_bytes_max: int = 32 << 20
+    """Largest result of a step or an effect, and largest arguments of an effect, as JSON. Beyond 256 KiB they are
+    stored in pieces, all in one append: hence 120 MiB is the most, whatever is said here."""
+
     journal_kept: timedelta = timedelta(days=400)
     """How long a run's journal stays in the log, counted from each entry: no run may last longer."""
 

@@ -14,6 +14,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
+from hocket.blob import Blob
 from hocket.errors import StepFailed, UsageError
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.undoing import EffectDone
@@ -74,19 +75,24 @@ class Entry:
     call, nor of another one with the same key."""
 
     arguments: Any = None
-    """Of an effect: what it was called with, as JSON: what its undo is called with."""
+    """Of an effect: what it was called with, as JSON: what its undo is called with. See `result`."""
 
     result: Any = None
-    """JSON."""
+    """JSON: as a value, as the bytes of it, or as the name of what is too large to stand here."""
 
     error: tuple[str, str] | None = None
     """Type and message of a final failure."""
 
     def to_json(self) -> bytes:
-        """The journal entry's body; a result that is bytes is JSON already."""
+        """The journal entry's body."""
         fields: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
-        if isinstance(self.result, bytes):
-            fields["result"] = orjson.Fragment(self.result)
+        for name in _JSON_MEMBERS:
+            value = fields[name]
+            if isinstance(value, bytes):
+                fields[name] = orjson.Fragment(value)
+            elif isinstance(value, Blob):
+                fields[name] = None
+                fields["large"] = {**fields.get("large", {}), name: value}
         return orjson.dumps(fields)
 
     @classmethod
@@ -94,7 +100,12 @@ class Entry:
         """Read a body back."""
         fields = orjson.loads(body)
         error = fields.pop("error", None)
+        for name, blob in fields.pop("large", {}).items():
+            fields[name] = Blob(**blob)
         return cls(**fields, error=(error[0], error[1]) if error else None)
+
+
+_JSON_MEMBERS = ("arguments", "result")
 
 
 class Suspend(BaseException):
@@ -134,15 +145,19 @@ class Memory(Protocol):
         """Read the journal from the log: entries with their numbers, in order."""
         ...
 
-    async def record(self, entries: Sequence[tuple[int, Entry]], effect: EffectDone | None = None) -> None:
-        """Store entries with their numbers, together, and with what the saga is told of an effect.
+    async def record(self, entries: Sequence[tuple[int, Entry]], effect: EffectDone | None = None) -> Entry:
+        """Store entries with their numbers, together, and with what the saga is told of the effect in the last.
 
-        Returns when they are in the log.
+        Returns the last as it stands in the log when it is there.
         """
         ...
 
+    async def fetch(self, blob: Blob) -> bytes:
+        """Read what an entry only names. Raises ResultLost."""
+        ...
+
     def check(self, entry: Entry) -> None:
-        """Raise UsageError for an entry that the log cannot take."""
+        """Raise UsageError for an entry that the log cannot take, ResultTooLarge for one that names too much."""
         ...
 
     async def say(self, execution: int, text: str) -> None:
@@ -297,9 +312,13 @@ class Run:
                     self.entries = {(e.name, e.occurrence): e for _, e in entries if e.kind != NOTICE}
         return self.entries
 
-    async def remember(self, entry: Entry, effect: EffectDone | None = None) -> None:
-        """Put an entry into the journal, and tell the saga of the effect that it is about."""
+    async def remember(self, entry: Entry, effect: EffectDone | None = None) -> Entry:
+        """Put an entry into the journal, and tell the saga of the effect that it is about.
+
+        Returns it as it stands there, naming what is large.
+        """
         assert self.entries is not None, "a run recalls before it remembers"
+        self.memory.check(entry)
         entries = self._numbered([*self.noted, entry])
         self._recorded += len(entries)
         self.noted = ()
@@ -307,8 +326,13 @@ class Run:
             # Before it is stored: an attempt that is cut off here leaves the entry on its way, and the next attempt
             # comes after it in the log. An intent that nobody has acted upon may be made again.
             self.entries[entry.name, entry.occurrence] = entry
-        await self.memory.record(entries, effect)
-        self.entries[entry.name, entry.occurrence] = entry
+        stored = await self.memory.record(entries, effect)
+        self.entries[entry.name, entry.occurrence] = stored
+        return stored
+
+    async def result_of(self, entry: Entry) -> Any:
+        """What an entry of the journal remembers: JSON as a value or as bytes. Raises ResultLost."""
+        return await self.memory.fetch(entry.result) if isinstance(entry.result, Blob) else entry.result
 
     def note(self, entry: Entry) -> None:
         """Put an entry into the journal with whatever comes next: the log would lead to the same again until then."""

@@ -194,6 +194,15 @@ class Names:
         """A run's journal; entry `i` is one token more."""
         return f"{self.root}.jrn.{token(agent)}.{token(key)}.{token(run)}"
 
+    def blob(self, agent: str, digest: str) -> str:
+        """What an agent's journals name by its content; piece `i` is one token more."""
+        return f"{self.root}.blob.{token(agent)}.{token(digest)}"
+
+    @property
+    def all_blobs(self) -> str:
+        """What the subject of every such piece begins with."""
+        return f"{self.root}.blob."
+
     def dead(self, agent: str, key: str, event_id: str) -> str:
         """A dead letter."""
         return f"{self.root}.dead.{token(agent)}.{token(key)}.{token(event_id)}"

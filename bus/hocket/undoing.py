@@ -4,9 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import orjson
+
+from hocket.blob import Blob
 from hocket.context import Context
 from hocket.effect import Effect, takes_key
-from hocket.errors import StepFailed, UsageError
+from hocket.errors import ResultLost, StepFailed, UsageError
 from hocket.run import typed, typed_arguments
 from hocket_schemas.undoing import EffectUndone, UndoFailed, UndoRequested
 
@@ -37,16 +40,23 @@ async def _answer(
     if declared is None or declared.undo_function is None:
         return failed(f"agent {ctx.agent} declares no undo for it any more")
     try:
-        arguments, keywords = typed_arguments(declared.function, asked.arguments)
-        outcome = typed(declared.function, asked.result)
+        named = isinstance(asked.arguments, dict)
+        given = orjson.loads(await _fetched(asked.arguments, ctx)) if named else asked.arguments
+        arguments, keywords = typed_arguments(declared.function, given)
+        outcome = typed(declared.function, await _fetched(asked.result, ctx) if asked.large else asked.result)
         if asked.unknown:
             outcome = await _find(declared, asked, ctx, arguments, keywords)
             if outcome is None:
                 return EffectUndone(effect=asked.effect, effect_key=asked.effect_key, agent=ctx.agent, happened=False)
         await _undo(declared, asked, ctx, [*arguments, outcome], keywords)
-    except (StepFailed, UsageError) as error:
+    except (ResultLost, StepFailed, UsageError) as error:
         return failed(error)
     return EffectUndone(effect=asked.effect, effect_key=asked.effect_key, agent=ctx.agent)
+
+
+async def _fetched(name: dict[str, Any], ctx: Context[Any]) -> bytes:
+    """What was too large to be told. Raises ResultLost."""
+    return await ctx.run.memory.fetch(Blob(**name))
 
 
 async def _find(

@@ -20,10 +20,13 @@ class EffectDone(Event, type="hocket.effect.done.v1"):
     """Who did it, and can undo it."""
 
     arguments: Any
-    """What it was called with: a list, and an object by name."""
+    """What it was called with: a list, and an object by name. What is large is an object that names it."""
 
     result: Any = None
     """The real outcome."""
+
+    large: bool = False
+    """Whether `result` only names it: by digest, size and number of pieces."""
 
     undoable: bool = True
     pivot: bool = False
@@ -37,6 +40,7 @@ class UndoRequested(Event, type="hocket.undo.requested.v1"):
     effect_key: str
     arguments: Any
     result: Any = None
+    large: bool = False
     unknown: bool = False
     """Whether it is not known that it happened: then that is found out first."""
 

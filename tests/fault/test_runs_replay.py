@@ -234,19 +234,6 @@ def test_an_idempotent_receiver_that_never_answers_is_no_proof_that_nothing_happ
     assert len(calls) == 2
 
 
-def test_a_result_too_large_for_the_log_is_the_event_s_fault() -> None:
-    async def talk() -> str:
-        return "x" * 2_000_000
-
-    async def wordy(ctx: Context[Lines]) -> str:
-        return await ctx.step(talk)
-
-    case = Case(wordy)
-
-    assert case.play() == []
-    assert [letter["reason"] for letter in case.dead] == ["UsageError"]
-
-
 def test_a_failed_attempt_leaves_no_call_behind_that_the_next_could_meet() -> None:
     agent, tickets = Agent("runner", state=Lines), []
     failures = iter([ConnectionError("no line")])

@@ -25,6 +25,7 @@ from hocket.errors import (
     LoopDetected,
     MalformedEvent,
     NotFound,
+    ResultLost,
     UsageError,
 )
 from hocket.ids import cause_of
@@ -210,7 +211,7 @@ class Handling:
             error = cause
             if handler.timeout_s is not None:
                 error = HandlerTimeout(f"attempt {number} took longer than {handler.timeout_s} s")
-        except (BadReturn, UsageError) as misuse:
+        except (BadReturn, ResultLost, UsageError) as misuse:
             return Dead(misuse, number)  # the same code will do the same again
         except Exception as cause:  # noqa: BLE001 - around a handler: whatever it raises is the event's fate, not ours
             error = cause

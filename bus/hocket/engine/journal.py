@@ -2,9 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
+import orjson
+
+from hocket.blob import Blob
 from hocket.engine.answers import Answers
+from hocket.engine.blobs import Blobs, Large
 from hocket.engine.commit import Committer
 from hocket.engine.dispatch import Work
 from hocket.engine.handling import Handling
@@ -24,12 +29,19 @@ class Journals:
     """Reads and writes what runs remember."""
 
     def __init__(
-        self, tenure: Tenure, committer: Committer, recall: Recall, handling: Handling, limits: Limits
+        self,
+        tenure: Tenure,
+        committer: Committer,
+        recall: Recall,
+        handling: Handling,
+        blobs: Blobs,
+        limits: Limits,
     ) -> None:
         self._tenure = tenure
         self._committer = committer
         self._recall = recall
         self._handling = handling
+        self._blobs = blobs
         self._limits = limits
 
     def where(self, work: Work) -> str:
@@ -47,31 +59,43 @@ class Journals:
         return read(found)
 
     def writes(self, work: Work, entries: Sequence[tuple[int, Entry]]) -> list[Write]:
-        """Entries as they will be stored."""
-        where, kept = self.where(work), self._limits.journal_kept
-        return [Write(f"{where}.{i}", entry.to_json(), ttl=kept) for i, entry in entries]
+        """Entries as they will be stored, and after them what they only name."""
+        return self._written(work, [(i, *self._blobs.apart(entry)) for i, entry in entries])
 
-    def check(self, body: bytes, name: str) -> None:
-        """Raise UsageError for an entry that the log cannot take."""
-        most = self._limits.event_bytes_max
-        if len(body) > most:
-            raise UsageError(f"{name}: {len(body)} bytes to remember, the limit is {most}")
+    def check(self, entry: Entry) -> None:
+        """Raise UsageError for an entry that the log cannot take, ResultTooLarge for one that names too much."""
+        self._blobs.check(entry)
+        size, most = len(self._blobs.without(entry).to_json()), self._limits.event_bytes_max
+        if size > most:
+            raise UsageError(f"{entry.name}: {size} bytes to remember, the limit is {most}")
 
-    async def record(self, work: Work, entries: Sequence[tuple[int, Entry]], effect: EffectDone | None = None) -> None:
-        """Put entries into the handling's journal; returns when they are in the log. Raises UsageError as `check`.
+    async def record(self, work: Work, entries: Sequence[tuple[int, Entry]], effect: EffectDone | None = None) -> Entry:
+        """Put entries into the handling's journal; when they are in the log, return the last as it stands there.
 
         `effect` is told to the saga with the same append.
         """
         assert work.received is not None, "only an event that passed the gate has a journal"
-        written = self.writes(work, entries)
-        self.check(written[-1].data, entries[-1][1].name)  # those before were noted, and checked then
+        apart = [(i, *self._blobs.apart(entry)) for i, entry in entries]
+        written = self._written(work, apart)
         stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        told = [self._handling.effect_done(work.received, effect)] if effect else []
+        stored_as = apart[-1][1]
+        told = [self._handling.effect_done(work.received, _with(effect, stored_as))] if effect else []
         transition = Transition(self._tenure, None, told, records=written, single=len(written) == 1 and not told)
         # Whoever asked may be gone by then: an attempt has its timeout.
         transition.settled = lambda known: None if stored.done() else stored.set_result(known)
         self._committer.put(transition)
         await stored
+        return stored_as
+
+    async def fetch(self, blob: Blob) -> bytes:
+        """Read what an entry only names. Raises ResultLost."""
+        return await self._blobs.fetch(blob)
+
+    def _written(self, work: Work, apart: Sequence[tuple[int, Entry, Large]]) -> list[Write]:
+        where, kept = self.where(work), self._limits.journal_kept
+        written = [Write(f"{where}.{i}", entry.to_json(), ttl=kept) for i, entry, _ in apart]
+        # The entries go first: what an append expects may stand on its first message, which must be in it once only.
+        return written + [piece for _, _, large in apart for piece in self._blobs.writes(large)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +111,17 @@ class Memory:
         """See `hocket.run.Memory.load`."""
         return await self.journals.load(self.work)
 
-    async def record(self, entries: Sequence[tuple[int, Entry]], effect: EffectDone | None = None) -> None:
+    async def record(self, entries: Sequence[tuple[int, Entry]], effect: EffectDone | None = None) -> Entry:
         """See `hocket.run.Memory.record`."""
-        await self.journals.record(self.work, entries, effect)
+        return await self.journals.record(self.work, entries, effect)
+
+    async def fetch(self, blob: Blob) -> bytes:
+        """See `hocket.run.Memory.fetch`."""
+        return await self.journals.fetch(blob)
 
     def check(self, entry: Entry) -> None:
         """See `hocket.run.Memory.check`."""
-        self.journals.check(entry.to_json(), entry.name)
+        self.journals.check(entry)
 
     async def say(self, execution: int, text: str) -> None:
         """See `hocket.run.Memory.say`."""
@@ -105,6 +133,23 @@ class Memory:
         if self.work.decisions is not None and list(types) == [ApprovalDecided.event_type]:
             return self.work.decisions
         return await self.replies.for_handler(self.work.key, types, self.work.seq)
+
+
+def _with(effect: EffectDone, outcome: Entry) -> EffectDone:
+    """An effect as its saga learns of it: with its arguments and its outcome, or with the names of large ones."""
+    told = {
+        "arguments": _told(outcome.arguments),
+        "result": _told(outcome.result),
+        "large": isinstance(outcome.result, Blob),
+    }
+    return effect.model_copy(update=told)
+
+
+def _told(value: Any) -> Any:
+    """JSON as a value; a blob by its name."""
+    if isinstance(value, Blob):
+        return asdict(value)
+    return orjson.loads(value) if isinstance(value, bytes) else value
 
 
 def read(messages: Sequence[Message]) -> list[tuple[int, Entry]]:

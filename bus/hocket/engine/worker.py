@@ -10,6 +10,7 @@ from typing import Any, assert_never
 from hocket.agent import Agent
 from hocket.clock import rfc3339
 from hocket.engine.answers import Answers
+from hocket.engine.blobs import Blobs
 from hocket.engine.commit import Committer
 from hocket.engine.dispatch import Actor, Cells, Dispatcher, Work
 from hocket.engine.handling import Again, Dead, Done, Handling, Received, Waits
@@ -56,7 +57,8 @@ class Worker:
         self._recall = Recall(log)
         caught_up = partial(committer.caught_up, tenure)
         self._answers = Answers(agent, log, self._handling, self._parked, self._recall, caught_up)
-        self._journals = Journals(tenure, committer, self._recall, self._handling, agent.limits)
+        blobs = Blobs(agent.name, log, self._handling, agent.limits)
+        self._journals = Journals(tenure, committer, self._recall, self._handling, blobs, agent.limits)
         self._dispatcher: Dispatcher
         self._room = asyncio.Event()
         self._pending = 0

@@ -79,8 +79,10 @@ async def audit(bus: Bus, consumes: Mapping[str, Collection[str]], *, ageing: bo
     """
     reports = []
     for shard, log in enumerate(bus.logs):
-        async with aclosing(log.scan([Names(bus.domain, shard).everything])) as messages:
-            reports.append(judge(sorted_out([m async for m in messages], shard), consumes, ageing=ageing))
+        names = Names(bus.domain, shard)
+        async with aclosing(log.scan([names.everything])) as messages:
+            kept = [m async for m in messages if not m.subject.startswith(names.all_blobs)]
+        reports.append(judge(sorted_out(kept, shard), consumes, ageing=ageing))
     return Report(
         events=sum(report.events for report in reports),
         emitted=sum(report.emitted for report in reports),

@@ -33,6 +33,7 @@ class Effect(BaseModel):
     agent: str
     arguments: Any = None
     result: Any = None
+    large: bool = False
     undoable: bool = True
     pivot: bool = False
     unknown: bool = False
@@ -121,6 +122,7 @@ class Record(BaseModel):
             return []
         if known is not None:  # the outcome came after all
             known.arguments, known.result, known.unknown = fact.arguments, fact.result, False
+            known.large = fact.large
             if known.state != "undone":
                 return []
             known.state = "done"
@@ -132,6 +134,7 @@ class Record(BaseModel):
                     agent=fact.agent,
                     arguments=fact.arguments,
                     result=fact.result,
+                    large=fact.large,
                     undoable=fact.undoable,
                     pivot=fact.pivot,
                 )
@@ -234,6 +237,7 @@ def _request(effect: Effect) -> UndoRequested:
         effect_key=effect.key,
         arguments=effect.arguments,
         result=effect.result,
+        large=effect.large,
         unknown=effect.unknown,
         attempt=effect.asked,
     )

@@ -1,0 +1,46 @@
+"""What is too large for a journal entry: named by its content, kept in pieces, and checked when it is put together."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from hocket.errors import ResultLost
+
+INLINE_BYTES_MAX = 256 * 1024
+"""What is no larger stands in the entry itself."""
+
+CHUNK_BYTES = 256 * 1024
+"""The size of every piece but the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """JSON that is in the log beside the entry that names it."""
+
+    digest: str
+    """256 bits of BLAKE2b over all of it, in hexadecimal."""
+
+    size: int
+    """In bytes."""
+
+    chunks: int
+
+    @classmethod
+    def of(cls, body: bytes) -> "Blob":
+        """The name of some JSON."""
+        return cls(blake2b(body, digest_size=32).hexdigest(), len(body), -(-len(body) // CHUNK_BYTES))
+
+    def cut(self, body: bytes) -> Iterator[bytes]:
+        """Its pieces, in order."""
+        return (body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES))
+
+    def joined(self, pieces: Sequence[bytes | None]) -> bytes:
+        """Put it together again. Raises ResultLost when a piece is missing, or is not what was stored."""
+        found = [piece for piece in pieces if piece is not None]
+        if len(found) < self.chunks:
+            missing = self.chunks - len(found)
+            raise ResultLost(f"{missing} of the {self.chunks} pieces of blob {self.digest} are not in the log any more")
+        body = b"".join(found)
+        if Blob.of(body) != self:
+            raise ResultLost(f"blob {self.digest} is damaged: its pieces do not give what was stored")
+        return body
