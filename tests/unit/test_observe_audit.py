@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from hocket.agent import Agent
+from hocket.context import Context
 from hocket.engine.cursor import Mark
 from hocket.engine.runs import Head
 from hocket.ids import cause_of
@@ -68,6 +69,31 @@ async def bed() -> AsyncIterator[Bed]:
         await bed.quiet()
     async with Bed(server=bed.server) as left:
         yield left
+
+
+async def test_what_is_said_of_an_effect_follows_from_the_effect() -> None:
+    writer = Agent("writer")
+
+    @writer.effect()
+    async def write(text: str) -> int:
+        return len(text)
+
+    @write.undo
+    async def unwrite(text: str, length: int) -> None:
+        return
+
+    @writer.on(TextSent)
+    async def keep(event: TextSent, ctx: Context) -> WordRead:
+        await ctx.step(write, event.text)
+        return WordRead(word=event.text)
+
+    async with Bed(writer) as bed:
+        await bed.publish(TextSent(text="one"), key="k")
+        await bed.quiet()
+
+        report = await audit(bed.bus, {"writer": ["text.sent.v1"]})
+
+    assert (report.events, report.emitted, report.findings) == (3, 2, ())
 
 
 def emitted(source: str, cause: str, event_id: str, event: Event, *, agent: str, i: int, key: str = "k") -> Write:

@@ -121,7 +121,7 @@ def account_of(messages: Sequence[Message], consumes: Mapping[str, frozenset[str
     entries = [entry for message in messages if (entry := entry_of(message, 0)) is not None]
     stored_ns: dict[int, int] = {message.seq: message.time_ns for message in messages}
     letters = [entry for entry in entries if isinstance(entry, DeadLetter)]
-    emitted = Counter(fact.publisher for fact in shard.facts if fact.seq in shard.positions)
+    emitted = Counter(fact.publisher for fact in shard.facts if fact.seq in shard.positions or fact.seq in shard.told)
     remembered = [entry for entry in entries if isinstance(entry, Remembered)]
     answers = [*_answers(shard.facts, shard.positions, stored_ns), *_effects(remembered, stored_ns)]
     works = []

@@ -21,6 +21,7 @@ from hocket.log.base import Message
 from hocket.observe.fact import Fact, fact_of
 from hocket.observe.finding import Finding, Severity
 from hocket.subjects import Names, address, tokens_of
+from hocket_schemas.undoing import EffectDone
 
 FINDINGS_MAX = 1000
 """An audit that found so much stops looking."""
@@ -56,6 +57,9 @@ class _Shard:
     by_id: dict[str, list[Fact]] = field(default_factory=dict)
     positions: dict[int, tuple[str, int]] = field(default_factory=dict)
     """Of each event an agent emitted, by sequence: the cause and the position that its subject names."""
+
+    told: set[int] = field(default_factory=set)
+    """Sequences of what agents said of their effects: it has the effect's key in the place of a cause."""
 
     marks: dict[str, Mark] = field(default_factory=dict)
     owners: set[str] = field(default_factory=set)
@@ -119,10 +123,13 @@ def sorted_out(messages: Iterable[Message], shard: int) -> _Shard:
 
 def _take_event(found: _Shard, message: Message, shard: int) -> None:
     where = address(message.subject)
-    fact = replace(fact_of(Delivery(message, shard, where)), data=None)
+    whole = fact_of(Delivery(message, shard, where))
+    fact = replace(whole, data=None)
     found.facts.append(fact)
     found.by_id.setdefault(fact.id, []).append(fact)
-    if where.kind == "evt" and fact.id == where.id:
+    if fact.type == EffectDone.event_type and whole.data["effect_key"] == where.cause:
+        found.told.add(fact.seq)
+    elif where.kind == "evt" and fact.id == where.id:
         found.positions[fact.seq] = (where.cause, where.i)
 
 
@@ -139,7 +146,7 @@ def judge(shard: _Shard, consumes: Mapping[str, Collection[str]], *, ageing: boo
     ]
     return Report(
         events=len(shard.facts),
-        emitted=len(shard.positions),
+        emitted=len(shard.positions) + len(shard.told),
         handled=handled,
         letters=len(shard.letters),
         agents=len(shard.owners),
@@ -241,10 +248,11 @@ def _progress(shard: _Shard, consumes: Mapping[str, Collection[str]]) -> tuple[i
             else:
                 handled += 1
     for agent, run, head in shard.runs:
-        if head.until_s is None:
+        if not head.waiting:
             found.append(_error("open-run", run, f"{agent} still works on event {head.seq}"))
         else:
-            message = f"{agent} waits until {rfc3339(head.until_s)} to go on with event {head.seq}"
+            until = f" until {rfc3339(head.until_s)}" if head.until_s is not None else ""
+            message = f"{agent} waits{until} to go on with event {head.seq}"
             found.append(Finding(Severity.NOTE, "waiting-run", run, message))
     return handled, found
 
