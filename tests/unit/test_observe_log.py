@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
 from hocket.agent import Agent
+from hocket.cli.deeds import named, outcome, took, waiting_for
 from hocket.context import Context
 from hocket.errors import MalformedEvent, NotFound
 from hocket.log.base import Write
@@ -19,6 +21,7 @@ from hocket.observe.why import why
 from hocket.policy import Retry
 from hocket.subjects import Names
 from hocket.testing import Bed
+from hocket_schemas.approvals import ApprovalRequested
 from hocket_schemas.event import Catalog, Event
 from hocket_schemas.sagas import Saga
 
@@ -188,6 +191,91 @@ async def test_a_history_shows_what_a_run_did_and_until_when_it_waits() -> None:
 
 def half(cents: int) -> int:
     return cents // 2
+
+
+async def test_a_reason_tells_what_agents_did_on_the_way_and_who_approved() -> None:
+    buyer = Agent("buyer")
+
+    @buyer.effect()
+    async def order(cents: int) -> str:
+        return "X7"
+
+    @buyer.on(OrderPlaced)
+    async def buy(event: OrderPlaced, ctx: Context) -> OrderShipped:
+        price = await ctx.step(half, event.cents)
+        await ctx.step(half, price)
+        await ctx.approve("Buy it?", timeout=3600)
+        await ctx.step(order, price)
+        return OrderShipped()
+
+    async with Bed(buyer) as bed:
+        await bed.publish(OrderPlaced(), key="o-1", event_id="web-1")
+        await bed.settled()
+        before = (await why(bed.bus, "web-1")).handlings
+        await bed.decide(by="ann", reason="cheap")
+        await bed.quiet()
+        asked = await the_event(bed, ApprovalRequested)
+
+        (handling,) = (await why(bed.bus, await the_event(bed, OrderShipped))).handlings
+        decided = [fact_of(d) async for d in bed.bus.read(OrderShipped)]
+        questions = [e for e in await history(bed.bus, "o-1") if isinstance(e, Fact) and e.to is not None]
+
+    assert [(deed.kind, deed.phase) for deed in before[0].did][-1] == ("approval", "begun")
+    assert (handling.agent, handling.event_id, handling.event_type) == ("buyer", "web-1", "order.placed.v1")
+    assert [(deed.kind, named(deed), outcome(deed)) for deed in handling.did] == [
+        ("step", half.__qualname__, "50"),
+        ("step", f"{half.__qualname__} #2", "25"),
+        ("approval", "Buy it?", "approved by ann: cheap"),
+        ("effect", order.name, "X7"),
+    ]
+    assert all(took(deed) for deed in handling.did)
+    assert len(decided) == 1
+    assert [(fact.cause, fact.saga) for fact in questions] == [(asked, "o-1")]
+
+
+async def test_an_open_run_says_what_it_waits_for() -> None:
+    waiter = Agent("waiter")
+
+    @waiter.on(OrderPlaced, waits=[OrderPriced])
+    async def wait(event: OrderPlaced, ctx: Context) -> None:
+        if event.cents:
+            await ctx.approve("Go on?")
+        await ctx.wait(OrderPriced)
+
+    async with Bed(waiter) as bed:
+        await bed.publish(OrderPlaced(), key="asks")
+        await bed.publish(OrderPlaced(cents=0), key="waits")
+        await bed.settled()
+
+        heads = [e for key in ("asks", "waits") for e in await history(bed.bus, key) if isinstance(e, RunHead)]
+
+    assert [waiting_for(head) for head in heads] == ["asks: Go on?", "waits for order.priced.v1"]
+
+
+def remembered(kind: str, phase: str, **others: Any) -> Remembered:
+    fields: dict[str, Any] = {"result": None, "error": None, "until": None, "word": "", "arguments": None}
+    return Remembered("a", "k", "r", 1, "", kind, phase, "it", 0, 0.0, **(fields | others))
+
+
+@pytest.mark.parametrize(
+    ("deed", "words"),
+    [
+        (remembered("step", "done", error="StepFailed: no"), "failed: StepFailed: no"),
+        (remembered("effect", "begun", arguments=[["X"], {}]), 'begun, with [["X"],{}]'),
+        (remembered("effect", "parked", word="9b1d"), "nobody knows whether it happened: hocket resolve 9b1d"),
+        (remembered("effect", "void"), "did not happen"),
+        (remembered("sleep", "done", until="2026-01-01T00:00:00.000Z"), "sleeps until 2026-01-01 00:00:00.000"),
+        (remembered("wait", "begun"), "waits"),
+        (remembered("wait", "done", result={"seq": 1, "type": "a.b.v1", "data": {"n": 1}}), '{"n":1}'),
+        (
+            remembered("approval", "done", result={"option": "expired", "by": [], "reason": "", "edited": False}),
+            "expired",
+        ),
+        (remembered("notice", "done", result={"vanished": ["half"], "changed": []}), "vanished: half"),
+    ],
+)
+def test_what_was_done_is_told_in_words(deed: Remembered, words: str) -> None:
+    assert outcome(deed) == words
 
 
 async def test_a_key_that_nobody_used_has_no_history(bed: Bed) -> None:

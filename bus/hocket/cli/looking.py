@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from hocket.cli.deeds import named, outcome, print_handlings, took, waiting_for
 from hocket.cli.known import policies
 from hocket.cli.output import AsJson, clock_time, print_json, print_table, say, short
 from hocket.cli.reach import Domain, Nats, reading
@@ -15,7 +16,6 @@ from hocket.observe.history import Entry, Remembered, RunHead, State, history
 from hocket.observe.letters import DeadLetter
 from hocket.observe.sagas import SagaLine, SagaState, facts_in, fold, record_of
 from hocket.observe.why import Chain, why
-from hocket.run import DONE
 from hocket.saga.record import Record
 
 commands = typer.Typer()
@@ -113,7 +113,7 @@ def _print_chain(chain: Chain) -> None:
     rows = [
         (
             "  " * depth + fact.type,
-            _emitter(fact) if fact.to is None else f"sent again to {fact.to}" if fact.cause else f"sent to {fact.to}",
+            f"sent again to {fact.to}" if depth and fact.type == chain.facts[depth - 1].type else _by(fact),
             fact.key,
             fact.saga,
             clock_time(fact.stored),
@@ -122,6 +122,9 @@ def _print_chain(chain: Chain) -> None:
         for depth, fact in enumerate(chain.facts)
     ]
     print_table(("event", "from", "key", "saga", "stored", "id"), rows, empty="")
+    if chain.handlings:
+        print("\nwhat they did")
+        print_handlings(chain.handlings)
     if chain.led_to:
         print("\nled to")
         _print_entries(list(chain.led_to))
@@ -130,7 +133,10 @@ def _print_chain(chain: Chain) -> None:
         print_letters(list(chain.letters))
 
 
-def _emitter(fact: Fact) -> str:
+def _by(fact: Fact) -> str:
+    """Who published it, an agent with its version; and to whom, if it is addressed."""
+    if fact.to is not None:
+        return f"{fact.source.rpartition('/')[2]} to {fact.to}"
     return f"{fact.publisher} {fact.version}" if fact.cause is not None and fact.version else fact.publisher
 
 
@@ -173,7 +179,7 @@ def _kind(entry: Entry) -> str:
         case RunHead():
             return "open run"
         case Remembered():
-            return entry.kind if entry.phase == DONE else f"{entry.kind} {entry.phase}"
+            return entry.kind
 
 
 def _fields(entry: Entry) -> dict[str, object]:
@@ -184,16 +190,20 @@ def _columns(entry: Entry) -> tuple[object, ...]:
     """What an entry is, who made it, its id and what is in it."""
     match entry:
         case Fact():
-            return entry.type, entry.to or _emitter(entry), entry.id, entry.trouble or short(entry.data)
+            return entry.type, _by(entry), entry.id, entry.trouble or short(entry.data)
         case DeadLetter():
             return entry.type, entry.agent, entry.id, short(f"{entry.reason}: {entry.error}")
         case State():
             return "", entry.agent, "", short(entry.state)
         case RunHead():
-            waits = f"waits until {clock_time(entry.until)}" if entry.until else "at work"
-            return entry.handler, entry.agent, entry.run, f"{waits}, on the event at {entry.event_seq}"
+            return entry.handler, entry.agent, entry.run, f"{waiting_for(entry)}, on the event at {entry.event_seq}"
         case Remembered():
-            return entry.name, entry.agent, entry.run, entry.error or short(entry.result)
+            return named(entry), entry.agent, entry.run, _outcome(entry)
+
+
+def _outcome(entry: Remembered) -> str:
+    """What became of it, after how long it took."""
+    return f"({took(entry)}) {outcome(entry)}" if took(entry) else outcome(entry)
 
 
 def print_letters(letters: list[DeadLetter]) -> None:

@@ -65,13 +65,25 @@ class Remembered:
     seq: int
     stored: str
     kind: str
-    """`step`, `effect`, `sleep`, `wait` or `approval`."""
+    """`step`, `effect`, `sleep`, `wait`, `approval`, or `notice` of what a change of the code has left."""
 
     phase: str
     """`done`, or how far it has come."""
 
     name: str
+    occurrence: int
+    """The how-manieth of its name in the run."""
+
     took_s: float
+    until: str | None
+    """Of a wait: when it ends at the latest, RFC 3339."""
+
+    word: str
+    """What a person names it by: of an effect its idempotency key, of an approval its id."""
+
+    arguments: Any
+    """Of an effect: what it was called with. Of an approval: what was asked."""
+
     result: Any
     error: str | None
 
@@ -148,7 +160,11 @@ def _remembered(message: Message, names: Sequence[str], stored: str) -> Remember
         kind=entry.kind,
         phase=entry.phase,
         name=entry.name,
+        occurrence=entry.occurrence,
         took_s=entry.took_s,
+        until=None if entry.until_s is None else rfc3339(entry.until_s),
+        word=entry.key,
+        arguments=entry.arguments,
         result=entry.result,
         error=": ".join(entry.error) if entry.error else None,
     )

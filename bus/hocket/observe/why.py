@@ -1,11 +1,13 @@
 """Why an event is there: the chain of causes back to the one that came from outside."""
 
+from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from hocket.client import Bus, Delivery
 from hocket.errors import NotFound
 from hocket.ids import cause_of
+from hocket.observe.deeds import Handled, Handling, deeds
 from hocket.observe.fact import Fact, fact_of
 from hocket.observe.letters import FILTERS_MAX, DeadLetter, letters_about, redriven_id
 from hocket.subjects import Names, address, tokens_of
@@ -33,6 +35,9 @@ class Chain:
     letters: tuple[DeadLetter, ...]
     """Dead letters about the chain's events and about what followed, in log order."""
 
+    handlings: tuple[Handling, ...]
+    """What agents remember of handling these events on the way, in log order: steps, effects, approvals."""
+
 
 async def why(bus: Bus, event_id: str) -> Chain:
     """The chain of an event. Raises NotFound when the log has no such event."""
@@ -49,7 +54,19 @@ async def why(bus: Bus, event_id: str) -> Chain:
     )
     led_to, more = await _consequences(bus, facts[-1])
     letters = sorted([*letters, *more], key=lambda letter: letter.seq)
-    return Chain(tuple(facts), missing, tuple(led_to), tuple(letters))
+    handlings = await deeds(bus, facts[-1].shard, await _handled(bus, facts, led_to))
+    return Chain(tuple(facts), missing, tuple(led_to), tuple(letters), tuple(handlings))
+
+
+async def _handled(bus: Bus, chain: Sequence[Fact], led_to: Sequence[Fact]) -> list[Handled]:
+    """Who handled what on the way: whoever emitted one of the events; and anybody who may have handled the last."""
+    last = chain[-1]
+    by_id = {fact.id: fact for fact in (*chain, *led_to) if fact.shard == last.shard}
+    emitted = (fact for fact in (*chain, *led_to) if fact.to is None)
+    handled = [
+        (fact.publisher, by_id[fact.cause]) for fact in emitted if fact.cause is not None and fact.cause in by_id
+    ]
+    return [*handled, *((agent, last) for agent in await _agents(bus, last.shard))]
 
 
 async def _consequences(bus: Bus, fact: Fact) -> tuple[list[Fact], list[DeadLetter]]:
@@ -76,8 +93,7 @@ async def followers(bus: Bus, fact: Fact) -> list[Fact]:
     answers: so every agent that has ever owned the shard is asked for its answer, by subject.
     """
     log, names = bus.logs[fact.shard], Names(bus.domain, fact.shard)
-    async with aclosing(log.scan([names.owners])) as claims:
-        agents = [tokens_of(claim.subject)[1] async for claim in claims]
+    agents = await _agents(bus, fact.shard)
     found: dict[int, Fact] = {}
     asked = [fact]
     while asked and len(found) < FOLLOWERS_MAX:
@@ -91,6 +107,12 @@ async def followers(bus: Bus, fact: Fact) -> list[Fact]:
                         found[message.seq] = follower
                         asked.append(follower)
     return [found[seq] for seq in sorted(found)]
+
+
+async def _agents(bus: Bus, shard: int) -> list[str]:
+    """Every agent that has ever owned the shard."""
+    async with aclosing(bus.logs[shard].scan([Names(bus.domain, shard).owners])) as claims:
+        return [tokens_of(claim.subject)[1] async for claim in claims]
 
 
 __all__ = ["Chain", "followers", "why"]

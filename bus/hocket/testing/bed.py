@@ -18,9 +18,10 @@ from hocket.engine.cursor import Mark
 from hocket.engine.runs import LONGEST_LOOK_S, Head
 from hocket.host.crew import Crew, running
 from hocket.log.memory import Faults, MemoryLog, MemoryServer
+from hocket.observe.runs import decide, open_runs
 from hocket.process import Process
-from hocket.subjects import Names, address
-from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested
+from hocket.subjects import Names
+from hocket_schemas.approvals import ApprovalDecided
 from hocket_schemas.event import Event
 from hocket_schemas.gate import event_of, read
 
@@ -79,15 +80,14 @@ class Bed:
         """Publish an event from outside."""
         return await self.bus.publish(event, key=key, **options)
 
-    async def decide(self, option: str = APPROVE, *, by: str = "test", reason: str = "", edited: Any = None) -> Receipt:
+    async def decide(self, option: str = APPROVE, *, by: str = "test", reason: str = "", edited: Any = None) -> None:
         """Decide on what is asked, once nothing moves any more; one approval has to be open."""
         await self.settled()
-        [(agent, head)] = [(agent, run) for agent in self.agents for run in self.runs(agent) if run.approval]
-        asked = ApprovalRequested.model_validate(head.approval)
+        [(run, asked)] = [(run, run.request) async for run in open_runs(self.bus) if run.request is not None]
         decision = ApprovalDecided(
             approval=asked.approval, digest=asked.digest, option=option, by=by, reason=reason, edited=edited
         )
-        return await self.bus.command(decision, to=agent.name, key=address(head.subject).key)
+        await decide(self.bus, run, decision)
 
     async def owned(self) -> None:
         """Wait until every agent of the bed has an owner with a cursor, and its schedules have begun."""
