@@ -221,6 +221,7 @@ def test_a_service_that_has_failed_is_listed_with_why_and_comes_back_when_a_pers
     crew.until(lambda: (running := crew.running()) and "broken" in running.failed)
     listed = hocket("agents")
     [before] = [a for a in hocket("agents", "--json").value if a["agent"] == "broken"]
+    examined = hocket("doctor", "--json")
     in_vain = hocket("restart", "broken", "--json")
     (folder / "mended.py").touch()
     (folder / "agent.py").write_text(CODE.replace("{name}", "broken"))
@@ -230,7 +231,9 @@ def test_a_service_that_has_failed_is_listed_with_why_and_comes_back_when_a_pers
     unknown = hocket("restart", "nobody")
 
     assert (before["state"], before["shard"], before["restarts"]) == ("failed", None, 0)
-    assert "broken failed: ended with exit code 2, 1 ends within 60 s\ntry: hocket restart broken\n" in listed.out
+    why = "ended with exit code 2, the last of 1 ends within 60 s: ZeroDivisionError: division by zero"
+    assert f"broken failed: {why}\ntry: hocket restart broken\n" in listed.out
+    assert ("service broken", "failed") in {(d["what"], d["verdict"]) for d in examined.value["diagnoses"]}
     assert (in_vain.code, in_vain.value[0]["state"]) == (main.EXIT_BAD_NEWS, "failed")
     assert (restarted.code, restarted.err) == (0, "")
     assert restarted.out.endswith(": running\n")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hocket.host.failures import Failure
 from hocket.host.health import Card
 from hocket.log.jetstream import connect
 from hocket.log.server import EmbeddedServer
@@ -20,10 +21,15 @@ from hocket.observe.doctor import (
     sync_in_config,
     sync_in_varz,
 )
+from hocket_schemas.services import ServiceFailed
 
 WANTED = stream_settings("hocket", 0)
 STREAM = Stream(0, WANTED, bytes=1000, leader="n1")
 OWNER = Card("ada", 0, "i-1", "owner", 7, "1", "host", 1, (), (), 0, 0, 0.0)
+FAILURE = Failure(
+    "f-1",
+    ServiceFailed(service="bob", agents=["bob"], host="h", reason="ended", restarts=5, window_s=60, at="2026-01-01"),
+)
 HEALTHY = Examined(
     url="nats://127.0.0.1:4222",
     version=(2, 15, 1),
@@ -53,6 +59,7 @@ def test_a_healthy_system_is_all_in_order() -> None:
     ("ill", "diagnosis"),
     [
         (replace(HEALTHY, version=(2, 14, 9)), ("server", Verdict.FAILED)),
+        (replace(HEALTHY, failures=(FAILURE,)), ("service bob", Verdict.FAILED)),
         (replace(HEALTHY, sync=None), ("fsync", Verdict.UNKNOWN)),
         (replace(HEALTHY, sync="2m"), ("fsync", Verdict.WARNING)),
         (replace(HEALTHY, clock_off_s=-1.5), ("clock", Verdict.WARNING)),

@@ -15,6 +15,7 @@ from hocket.cli.reach import Domain, Nats, opened, running_place
 from hocket.client import Bus
 from hocket.errors import BadService, LogError
 from hocket.host import health, manifest, runtime
+from hocket.host.failures import failures_in
 from hocket.host.place import CONFIG, Place, running_here
 from hocket.observe.finding import Finding, Severity, worst
 from hocket.observe.letters import letters
@@ -131,7 +132,8 @@ async def _listen(examined: "Examined", bus: Bus) -> "Examined":
         async with aclosing(log.scan([Names(bus.domain, shard).owners])) as claims:
             owned += [(tokens_of(claim.subject)[1], shard) async for claim in claims]
     count = len([letter async for letter in letters(bus)])
-    return replace(examined, cards=tuple(cards), owned=tuple(owned), letters=count)
+    failures = tuple(await failures_in(bus))
+    return replace(examined, cards=tuple(cards), owned=tuple(owned), letters=count, failures=failures)
 
 
 async def _audit(bus: Bus, examined: "Examined", *, quiet: bool) -> list[Finding]:

@@ -18,6 +18,7 @@ from hocket.host import health, roster, runtime
 from hocket.host.failures import failures_in
 from hocket.host.memory import MIB
 from hocket.host.roster import Entry
+from hocket.ids import fresh
 from hocket.observe.atwork import AtWork, at_work
 from hocket.policy import Limits
 from hocket.subjects import Names, tokens_of
@@ -141,7 +142,7 @@ async def _restart(
     ):
         await asyncio.sleep(LISTEN_S)
         before = _wanted(request, supervised.table(loop.time()))
-        await bus.publish(request, key=request.service)
+        await bus.publish(request, key=request.service, saga=fresh())
         try:
             async with asyncio.timeout(timeout_s):
                 while True:

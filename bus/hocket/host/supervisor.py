@@ -318,7 +318,8 @@ class Fleet:
         kept.failures += 1
         kept.failure = f"{kept.instance}-failed-{kept.failures}"
         printed = kept.printed.last if kept.printed else []
-        kept.why = f"{kept.why}, {ends} ends within {kept.restarts.window_s:g} s"
+        kept.why += f", the last of {ends} ends within {kept.restarts.window_s:g} s"
+        kept.why += f": {printed[-1]}" if printed and reason == "ended" else ""
         failed = ServiceFailed(
             service=kept.name,
             agents=kept.agents,

@@ -17,6 +17,7 @@ import orjson
 from hocket.clock import Clock, SystemClock
 from hocket.engine.owner import OWNER
 from hocket.errors import LogError
+from hocket.host.failures import Failure
 from hocket.host.health import Card
 from hocket.log.jetstream import SERVER_VERSION_MIN
 from hocket.log.jetstream_link import Link
@@ -98,6 +99,8 @@ class Examined:
     """Agent and shard of every claim in the log."""
 
     letters: int = 0
+    failures: tuple[Failure, ...] = ()
+    """The services that have failed and were not restored since."""
 
 
 async def examine_server(url: str, *, domain: str, sync: str | None = None, clock: Clock | None = None) -> Examined:
@@ -144,6 +147,7 @@ def judge(examined: Examined) -> list[Diagnosis]:
         _clock(examined),
         _access(examined),
         *_agents(examined),
+        *(_failure(failure) for failure in examined.failures),
         _letters(examined),
     ]
 
@@ -249,6 +253,12 @@ def _agents(examined: Examined) -> list[Diagnosis]:
         verdict = Verdict.WARNING if (owner.lag or 0) > LAG_WARNING else Verdict.OK
         found.append(Diagnosis(what, verdict, f"{owner.lag} events wait, {standing_by} instances stand by"))
     return found or [Diagnosis("agents", Verdict.WARNING, "none is heard, and none has ever been")]
+
+
+def _failure(failure: Failure) -> Diagnosis:
+    event = failure.event
+    text = f"failed at {event.at} on {event.host}; mend it, then `hocket restart {event.service}`"
+    return Diagnosis(f"service {event.service}", Verdict.FAILED, text)
 
 
 def _letters(examined: Examined) -> Diagnosis:
