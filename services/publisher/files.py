@@ -175,7 +175,7 @@ def _read_index(path: Path) -> list[Entry]:
         index = json.loads(index_path.read_bytes())
     except FileNotFoundError:
         return []
-    except ValueError:
+    except (ValueError, IsADirectoryError):
         index = None
     briefs = index.get("briefs") if isinstance(index, dict) else None
     if not isinstance(briefs, list) or not all(isinstance(b, dict) and isinstance(b.get("path"), str) for b in briefs):

@@ -150,6 +150,13 @@ def test_an_index_that_is_somebody_elses_is_left_alone(tmp_path: Path, content: 
     assert (tmp_path / "index.json").read_text() == content
 
 
+def test_a_folder_in_the_index_s_place_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "index.json").mkdir()
+
+    with pytest.raises(CannotWrite, match="is no index of briefs"):
+        look(str(tmp_path / "brief.md"))
+
+
 @pytest.mark.parametrize(
     ("out", "says"),
     [("folder", "cannot be a brief"), ("index.json", "cannot be a brief"), ("file/brief.md", "is no folder")],

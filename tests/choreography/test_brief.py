@@ -31,11 +31,17 @@ from hocket_schemas.briefs import (
     BriefRequested,
     BriefReviewed,
     RevisionRequested,
+    Section,
+    Sentence,
+    Source,
 )
 from hocket_schemas.documents import DocumentRead, DocumentRefused
 from hocket_schemas.event import Event
+from hocket_schemas.runtime import SagaCompensated
+from hocket_schemas.undoing import EffectUndone
 
 ROOT = Path(__file__).parents[2]
+SERVICES = ROOT / "services"
 CREW = ("librarian", "planner", "researcher", "writer", "reviewer", "publisher")
 POINTS_AT_WORK = [
     point
@@ -46,11 +52,18 @@ FROM_START = dict.fromkeys(CREW, True)
 PROCESSES = 12
 KILLS_MIN = 2
 LIFETIME_S = 20.0
+SENTENCE = Sentence(text="So it is.", document="a.md", start=0, end=9, line_first=1, line_last=1)
+REVIEWED = BriefReviewed(
+    version=1,
+    title="Notes",
+    sections=[Section(question=1, subject="All", sentences=[SENTENCE])],
+    sources=[Source(document="a.md", digest="0" * 64)],
+)
 TOPIC = "How Python evaluates expressions and handles exceptions"
 
 
 def crew() -> Sequence[Agent[Any]]:
-    return [agent for name in CREW for agent in load(ROOT / "services" / name).agents]
+    return [agent for name in CREW for agent in load(SERVICES / name).agents]
 
 
 def test_whatever_an_agent_of_the_crew_hears_somebody_says() -> None:
@@ -134,6 +147,33 @@ async def test_a_folder_without_documents_ends_with_what_to_do(tmp_path: Path) -
     [failed] = bed.events(BriefFailed)
     assert "There is no document in" in failed.reason
     assert "choose another folder" in failed.reason
+
+
+async def test_a_brief_that_cannot_be_listed_is_taken_back_when_its_saga_fails(tmp_path: Path) -> None:
+    out, foreign = tmp_path / "brief.md", '{"name": "my project"}'
+    out.write_text("# An older brief\n")
+
+    def interfere(point: str) -> None:
+        if point == "after outcome":  # the brief is written, and not listed yet
+            (tmp_path / "index.json").write_text(foreign)
+
+    async with Bed() as bed:
+        bed.agents = tuple(agent for name in ("publisher", "coordinator") for agent in load(SERVICES / name).agents)
+        async with running(bed.crew(reach=interfere)):
+            await bed.owned()
+            await bed.publish(BriefRequested(folder="/docs", out=str(out)), key="b-1")
+            await bed.publish(REVIEWED, key="b-1")
+            await bed.decide(by="ann")
+            async with asyncio.timeout(20):
+                while not bed.events(SagaCompensated):
+                    await bed.server.changed()
+
+        assert [failed.reason for failed in bed.events(BriefFailed)] == [
+            f"{tmp_path}/index.json is there and is no index of briefs. Move it, or choose another folder."
+        ]
+        assert [undone.effect for undone in bed.events(EffectUndone)] == ["write_brief"]
+        assert out.read_text() == "# An older brief\n"
+        assert (tmp_path / "index.json").read_text() == foreign
 
 
 class Killed(BaseException):
