@@ -16,6 +16,7 @@ from hocket.engine.cursor import Mark
 from hocket.ids import cause_of
 from hocket.log.base import Message, Seq
 from hocket.observe.finding import Finding, Severity
+from hocket.run import Entry
 from hocket.subjects import Names
 from hocket_schemas import gate
 from hocket_schemas.envelope import Envelope
@@ -25,14 +26,14 @@ CONSUMES = {"ada": frozenset({"a.asked.v1"}), "bob": frozenset({"a.said.v1"}), "
 SERVICES = {"ada": "adas", "bob": "bobs", "eve": "eves"}
 
 
-def event(seq: int, agent: str, event_type: str, cause: Message | None = None) -> Message:
+def event(seq: int, agent: str, event_type: str, cause: Message | None = None, i: int = 0) -> Message:
     """An event at a sequence, stored at that second; of an agent when it has a cause."""
     event_id = f"e{seq}"
     token = event_id
     if cause is not None:
         before = gate.read(cause.data, gate.CONTENT_TYPE)
         token = cause_of(agent, before.source, before.id)
-        event_id = f"{token}.0"
+        event_id = f"{token}.{i}"
     envelope = Envelope(
         id=event_id,
         source=f"/hocket/{agent}",
@@ -41,7 +42,7 @@ def event(seq: int, agent: str, event_type: str, cause: Message | None = None) -
         correlationid="k",
         causationid=before.id if cause is not None else None,
     )
-    subject = NAMES.event("k", agent, token, 0, event_type)
+    subject = NAMES.event("k", agent, token, i, event_type)
     return Message(subject, Seq(seq), gate.write(envelope), seq * 10**9)
 
 
@@ -90,6 +91,48 @@ def test_what_a_cursor_has_not_passed_is_not_handled() -> None:
 
     assert [work.handled for work in account.works] == [1, 0, 0]
     assert [i.text for i in of_saga(played(account)) if not i.holds] == ["nothing was lost"]
+
+
+def deed(seq: int, i: int, name: str, phase: str) -> Message:
+    """An entry of the journal of ada's handling of the first event, stored at that second."""
+    subject = f"{NAMES.journal('ada', 'k', cause_of('ada', '/hocket/demo', 'e1'))}.{i}"
+    return Message(subject, Seq(seq), Entry(name, 0, "effect", "", phase=phase).to_json(), seq * 10**9)
+
+
+@pytest.fixture
+def asking() -> Account:
+    """Ada asks a person, who takes five seconds, and then does two things outside; the second is under way."""
+    asked = event(1, "demo", "a.asked.v1")
+    question, said = event(2, "ada", "a.question.v1", asked), event(12, "ada", "a.said.v1", asked, 1)
+    answer = event(7, "demo", "a.word.v1")._replace(subject=NAMES.command("ada", "k", "e7", 0, "a.word.v1"))
+    deeds = [deed(8, 0, "pay", "begun"), deed(10, 1, "pay", "done"), deed(11, 2, "ship", "begun")]
+    return account_of([asked, question, answer, *deeds, said], {"ada": frozenset({"a.asked.v1"})})
+
+
+def test_an_account_tells_work_from_waiting_and_from_what_was_done_outside(asking: Account) -> None:
+    told = [(a.kind, a.what, a.asked_ns // 10**9, a.answered_ns // 10**9) for a in asking.answers]
+
+    assert told == [
+        ("work", "a.asked.v1", 1, 2),
+        ("question", "a.question.v1", 2, 7),
+        ("work", "a.word.v1", 7, 12),
+        ("effect", "intent of pay", 8, 10),
+    ]
+    assert asking.works[0].busy_s == 1 + 5
+    assert (asking.done, asking.unknown) == (1, ("ship",))
+    assert "of every effect it is known whether it happened" in [i.text for i in of_saga(played(asking)) if not i.holds]
+
+
+def test_whoever_asks_or_does_something_outside_is_struck_then_too(asking: Account) -> None:
+    strikes = plan(asking, {"ada": "adas"}, random.Random(1))
+
+    assert {str(strike.moment) for strike in strikes if strike.target == "adas"} == {
+        "a.asked.v1 no. 1",
+        "a.question.v1 no. 1",
+        "a.word.v1 no. 1",
+        "intent of pay no. 1",
+    }
+    assert blow("adas", 4.0).hit(asking, {"ada": "adas"})
 
 
 @pytest.mark.parametrize("seed", range(20))

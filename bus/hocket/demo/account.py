@@ -82,6 +82,12 @@ class Account:
     moments: tuple[tuple[int, str], ...]
     """What appeared in the log, by sequence and in its order."""
 
+    done: int
+    """How many effects were done outside."""
+
+    unknown: tuple[str, ...]
+    """Effects of which nobody knows whether they happened."""
+
     @property
     def said(self) -> Mapping[tuple[str, str], int]:
         """How many events there are, by publisher and type."""
@@ -141,7 +147,16 @@ def account_of(messages: Sequence[Message], consumes: Mapping[str, frozenset[str
         )
     seen = ((entry.seq, moment_of(entry)) for entry in entries)
     moments = tuple(sorted((seq, moment) for seq, moment in seen if moment is not None))
-    return Account(judge(shard, consumes), tuple(works), tuple(shard.facts), tuple(answers), moments)
+    newest = {(e.agent, e.run, e.name, e.occurrence): e.phase for e in remembered if e.kind == run.EFFECT}
+    return Account(
+        report=judge(shard, consumes),
+        works=tuple(works),
+        facts=tuple(shard.facts),
+        answers=tuple(answers),
+        moments=moments,
+        done=sum(phase == run.DONE for phase in newest.values()),
+        unknown=tuple(place[2] for place, phase in newest.items() if phase in (run.BEGUN, run.PARKED)),
+    )
 
 
 def moment_of(entry: Entry) -> str | None:

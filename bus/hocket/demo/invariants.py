@@ -35,6 +35,10 @@ def of_saga(played: Played) -> Iterator[Invariant]:
         yield _from(text, [finding for finding in errors if finding.code in codes], counted)
     known = frozenset().union(*_PROMISES.values())
     yield _from("the audit found nothing else", [f for f in errors if f.code not in known], "")
+    unknown, done = played.account.unknown, played.account.done
+    yield Invariant(
+        "of every effect it is known whether it happened", not unknown, ", ".join(unknown) or f"{done} done"
+    )
     yield Invariant("no agent gave an event up", report.letters == 0, f"{report.letters} dead letters")
 
 
