@@ -332,6 +332,10 @@ class Bus:
                         return delivery
         raise AssertionError("a followed log does not end")
 
+    def now(self) -> str:
+        """The moment by the bus's clock, RFC 3339: the `time` of what is published now."""
+        return rfc3339(self._clock.now_s())
+
     async def _next_seq(self, shard: int) -> int:
         """Where what comes from now on begins; a log that is away is waited for, as long as the caller waits."""
         while True:
@@ -347,7 +351,7 @@ class Bus:
             source=f"/{self.domain}/{self._publisher}",
             type=event.event_type,
             data=event.model_dump(mode="json"),
-            time=rfc3339(self._clock.now_s()),
+            time=self.now(),
             partitionkey=key or saga,
             correlationid=saga,
         )

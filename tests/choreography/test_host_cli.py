@@ -192,6 +192,43 @@ def test_what_cannot_be_handled_is_said_listed_and_sent_again_once(hocket: Hocke
     assert nothing.out == "nothing to send\n"
 
 
+def test_a_letter_is_edited_sent_discarded_and_counted_and_each_hand_is_named(hocket: Hocket, crew: Up) -> None:
+    mended = crew.directory / "services" / "fragile" / "mended"
+    mended.unlink(missing_ok=True)
+    for name in ("q-3", "q-4"):
+        ask(hocket, "fragile", "x", "--id", name, "--key", name, "--timeout", "1")
+    listed = hocket("dead", "--json").value
+    warned = {d["what"]: d for d in hocket("doctor", "--json").value["diagnoses"]}["dead letters"]
+    refused = hocket("redrive", "q-3", "--edit", '{"whom": 7}')
+    again = hocket("redrive", "q-3", "--edit", '{"whom": "y"}', "--by", "ada", "--json")
+    crew.until(lambda: len(hocket("dead", "--json").value) == 2)
+    unwanted = hocket("redrive", "q-3", "--edit", '{"whom": "z"}')
+    discarded = hocket("discard", "q-4", "--reason", "a test", "--by", "bob")
+    twice = hocket("discard", "q-4", "--reason", "another", "--by", "eve")
+    too_late = hocket("redrive", "q-4")
+    mended.touch()
+    sent = hocket("redrive", "--all", "--type", "fragile.asked.v1", "--rate", "50/s", "--by", "ada")
+    shown = hocket("dead", "q-4")
+    left = hocket("dead", "--json").value
+    every = {letter["id"]: letter for letter in hocket("dead", "--all", "--json").value}
+
+    assert [(letter["id"], letter["status"]) for letter in listed] == [("q-3", "open"), ("q-4", "open")]
+    assert warned["verdict"] == "warning"
+    assert refused.code == unwanted.code == too_late.code == main.EXIT_BAD_NEWS
+    assert "whom: Input should be a valid string" in refused.err
+    assert "was sent again as" in unwanted.err
+    assert (discarded.out, twice.code) == ("q-4 of fragile is discarded\n", 0)
+    assert "was discarded by bob" in twice.out
+    assert "was discarded by bob" in too_late.err
+    assert "a test" in shown.out
+    [child] = again.value
+    assert (sent.code, sent.out.split()[0]) == (0, child["as"])
+    assert left == []
+    assert (every[child["as"]]["ancestor"], every[child["as"]]["generation"]) == ("q-3", 1)
+    assert (every["q-3"]["fate"]["by"], every["q-3"]["fate"]["edit"]) == ("ada", {"whom": "y"})
+    assert every["q-4"]["status"] == "discarded"
+
+
 def test_the_doctor_finds_a_healthy_system_and_a_log_that_keeps_its_promises(hocket: Hocket) -> None:
     ask(hocket, "ada", "audit")
 

@@ -54,7 +54,7 @@ def test_the_version_is_the_packages(hocket: Hocket) -> None:
 COMMANDS = ["up", "run", "new", "publish", "sagas", "why", "history", "agents", "check", "graph", "doctor", "dead"]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "redrive", "schedules"])
+@pytest.mark.parametrize("command", [*COMMANDS, "redrive", "discard", "schedules"])
 def test_every_command_explains_itself_with_an_example(hocket: Hocket, command: str) -> None:
     ended = hocket(command, "--help")
 
@@ -81,6 +81,14 @@ def test_every_listing_has_a_form_for_programs(hocket: Hocket, command: str) -> 
         ("sagas", "--nonsense"),
         ("redrive",),
         ("redrive", "x", "--all"),
+        ("redrive", "x", "--rate", "5/s"),
+        ("redrive", "--all", "--rate", "0/s"),
+        ("redrive", "--all", "--rate", "soon"),
+        ("redrive", "--all", "--edit", "{}"),
+        ("redrive", "x", "--edit", "[]"),
+        ("redrive", "x", "--edit", "{"),
+        ("discard", "x"),
+        ("discard", "x", "--reason", " "),
         ("run", "x", "--log", "xml"),
         ("publish", "a.b.v1", "{}", "--timeout", "soon"),
     ],

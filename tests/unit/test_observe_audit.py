@@ -13,7 +13,8 @@ from hocket.log.base import Write
 from hocket.log.memory import MemoryServer
 from hocket.observe.audit import Report, audit
 from hocket.observe.finding import Severity
-from hocket.observe.letters import letters, redrive
+from hocket.observe.letters import letters
+from hocket.observe.settling import redrive
 from hocket.policy import Retry
 from hocket.subjects import Names
 from hocket.testing import Bed
@@ -113,7 +114,7 @@ def emitted(source: str, cause: str, event_id: str, event: Event, *, agent: str,
 async def test_an_honest_log_holds_what_was_promised(bed: Bed) -> None:
     report = await audit(bed.bus, CONSUMES)
 
-    assert report == Report(events=13, emitted=10, handled=8, letters=1, agents=2, findings=())
+    assert report == Report(events=13, emitted=10, handled=8, letters=1, open_letters=1, agents=2, findings=())
 
 
 def doubled(server: MemoryServer) -> None:
@@ -224,12 +225,12 @@ async def test_with_events_that_age_a_missing_cause_is_a_warning(bed: Bed) -> No
 async def test_what_a_person_sent_again_is_no_lie(bed: Bed) -> None:
     [letter] = [letter async for letter in letters(bed.bus)]
     async with Bed(splitter(), reader(), server=bed.server) as again:
-        receipt = await redrive(again.bus, letter)
+        sent = await redrive(again.bus, letter, by="ada")
         await again.publish(TextSent(text="six"), key="k")
         await again.quiet()
 
     report = await audit(bed.bus, CONSUMES)
 
-    assert not receipt.duplicate
+    assert not sent.duplicate
     assert report.findings == ()
     assert report.letters == 2

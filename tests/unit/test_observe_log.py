@@ -15,8 +15,9 @@ from hocket.errors import MalformedEvent, NotFound
 from hocket.log.base import Write
 from hocket.observe.fact import Fact, fact_of
 from hocket.observe.history import Remembered, RunHead, State, history
-from hocket.observe.letters import DeadLetter, letters, redrive
+from hocket.observe.letters import DeadLetter, letters
 from hocket.observe.sagas import SagaState, facts_in, fold
+from hocket.observe.settling import redrive
 from hocket.observe.why import why
 from hocket.policy import Retry
 from hocket.subjects import Names
@@ -291,13 +292,13 @@ async def test_a_letter_that_is_sent_again_reaches_its_agent_alone_and_once(bed:
     shop.broken = False
 
     async with bed.bus.subscribe(OrderShipped, start="start") as shipped:
-        first = await redrive(bed.bus, letter)
+        first = await redrive(bed.bus, letter, by="ada")
         answer = fact_of(await anext(shipped))
-    second = await redrive(bed.bus, letter)
+    second = await redrive(bed.bus, letter, by="ada")
 
     assert (letter.agent, letter.type, letter.saga) == ("shipper", "order.priced.v1", "s-1")
     assert (first.duplicate, second.duplicate) == (False, True)
-    assert (answer.cause, answer.key, answer.saga) == (first.id, "o-1", "s-1")
+    assert (answer.cause, answer.key, answer.saga) == (first.fate.redriven_as, "o-1", "s-1")
     assert shop.watched == 1
 
 
@@ -308,7 +309,7 @@ async def test_what_was_sent_again_still_knows_where_it_comes_from(bed: Bed, sho
     [letter] = [letter async for letter in letters(bed.bus)]
     shop.broken = False
     async with bed.bus.subscribe(OrderShipped, start="start") as shipped:
-        await redrive(bed.bus, letter)
+        await redrive(bed.bus, letter, by="ada")
         answer = fact_of(await anext(shipped))
 
     chain = await why(bed.bus, answer.id)
@@ -332,7 +333,7 @@ async def test_a_letter_about_no_event_is_not_sent_again(bed: Bed) -> None:
     [letter] = [letter async for letter in letters(bed.bus)]
 
     with pytest.raises(MalformedEvent):
-        await redrive(bed.bus, letter)
+        await redrive(bed.bus, letter, by="ada")
 
     assert letter.id.startswith("seq-")
 

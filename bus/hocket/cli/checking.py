@@ -131,7 +131,7 @@ async def _listen(examined: "Examined", bus: Bus) -> "Examined":
     for shard, log in enumerate(bus.logs):
         async with aclosing(log.scan([Names(bus.domain, shard).owners])) as claims:
             owned += [(tokens_of(claim.subject)[1], shard) async for claim in claims]
-    count = len([letter async for letter in letters(bus)])
+    count = len([letter async for letter in letters(bus) if letter.status == "open"])
     failures = tuple(await failures_in(bus))
     return replace(examined, cards=tuple(cards), owned=tuple(owned), letters=count, failures=failures)
 
@@ -145,7 +145,7 @@ async def _audit(bus: Bus, examined: "Examined", *, quiet: bool) -> list[Finding
     if not quiet:
         say(
             f"audited {report.events} events ({report.emitted} emitted by {report.agents} agents), "
-            f"{report.handled} handlings, {report.letters} dead letters"
+            f"{report.handled} handlings, {report.letters} dead letters, {report.open_letters} of them open"
         )
     return list(report.findings)
 

@@ -133,7 +133,7 @@ async def _answer(
 async def _say_why_not(bus: Bus, wait: Sequence[str], saga: str, timeout_s: float) -> None:
     say(f"hocket: no {' or '.join(wait)} in saga {saga} within {timeout_s:g} s; the event stays published")
     async for letter in letters(bus):
-        if letter.saga == saga:
+        if letter.saga == saga and letter.status == "open":
             say(f"{letter.agent} could not handle {letter.type} {letter.id}: {letter.error}")
             say(f"try: hocket dead {letter.id}")
             return

@@ -192,7 +192,8 @@ def _columns(entry: Entry) -> tuple[object, ...]:
         case Fact():
             return entry.type, _by(entry), entry.id, entry.trouble or short(entry.data)
         case DeadLetter():
-            return entry.type, entry.agent, entry.id, short(f"{entry.reason}: {entry.error}")
+            status = "" if entry.status == "open" else f"{entry.status}; "
+            return entry.type, entry.agent, entry.id, short(f"{status}{entry.reason}: {entry.error}")
         case State():
             return "", entry.agent, "", short(entry.state)
         case RunHead():
@@ -209,7 +210,7 @@ def _outcome(entry: Remembered) -> str:
 def print_letters(letters: list[DeadLetter]) -> None:
     """Print dead letters, one a line."""
     print_table(
-        ("id", "agent", "event", "attempts", "stored", "why"),
+        ("id", "agent", "event", "attempts", "stored", "status", "why"),
         (
             (
                 each.id,
@@ -217,6 +218,7 @@ def print_letters(letters: list[DeadLetter]) -> None:
                 each.type,
                 each.attempts,
                 clock_time(each.stored),
+                each.status,
                 short(f"{each.reason}: {each.error}"),
             )
             for each in letters

@@ -1,22 +1,19 @@
 """What one agent makes of one event: decode, handle, decide. Nothing here writes to the log."""
 
 import asyncio
-import traceback
-from base64 import b64encode
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-import orjson
 from pydantic_core import PydanticSerializationError
 
 from hocket.agent import Agent, Handler
 from hocket.clock import rfc3339
 from hocket.context import Context, Emission
+from hocket.engine.deadletter import dead_letter
 from hocket.errors import (
     AttemptsExhausted,
-    BadKey,
     BadReturn,
     ForeignShard,
     HandlerTimeout,
@@ -33,7 +30,7 @@ from hocket.log.base import APPEND_MESSAGES_MAX, Log, Message, Write
 from hocket.policy import Retry
 from hocket.process import Process
 from hocket.run import Run, Suspend
-from hocket.subjects import Names, address, shard_of, token
+from hocket.subjects import Names, address, shard_of
 from hocket.telemetry import (
     ATTRIBUTE_AGENT,
     ATTRIBUTE_ATTEMPT,
@@ -58,9 +55,6 @@ EMITTED_MAX = APPEND_MESSAGES_MAX - 10
 EVENT_HEADERS = {"Content-Type": gate.CONTENT_TYPE}
 """What makes a stored event structured mode for readers that are not hocket."""
 
-DEAD_BODY_BYTES_MAX = 256 * 1024
-"""A dead letter holds the event up to this size; a larger one is named by subject and digest only."""
-
 
 class Received(NamedTuple):
     """An event that passed the gate, with the handler that it is for."""
@@ -72,15 +66,6 @@ class Received(NamedTuple):
     key: str
     saga: str
     cause: str
-
-    @property
-    def letter_id(self) -> str:
-        """What a dead letter about it is called: the event's id, when a subject can carry that."""
-        try:
-            token(self.envelope.id)
-        except BadKey:
-            return self.cause
-        return self.envelope.id
 
 
 class Done(NamedTuple):
@@ -211,6 +196,7 @@ class Handling:
             error = cause
             if handler.timeout_s is not None:
                 error = HandlerTimeout(f"attempt {number} took longer than {handler.timeout_s} s")
+                error.__cause__ = cause  # it knows where the handler stood
         except (BadReturn, ResultLost, UsageError) as misuse:
             return Dead(misuse, number)  # the same code will do the same again
         except Exception as cause:  # noqa: BLE001 - around a handler: whatever it raises is the event's fate, not ours
@@ -240,26 +226,19 @@ class Handling:
                 "give new fields a default, or keep the old ones"
             ) from error
 
-    def dead_letter(self, message: Message, key: str, event_id: str, dead: Dead) -> Write:
+    def dead_letter(self, message: Message, key: str, dead: Dead) -> Write:
         """The record that an event could not be handled, and why."""
-        fields: dict[str, Any] = {
-            "subject": message.subject,
-            "seq": message.seq,
-            "reason": type(dead.error).__name__,
-            "error": str(dead.error),
-            "trace": _trace(dead.error),
-            "attempts": dead.attempts,
-            "agent": self._agent.name,
-            "version": self._agent.version,
-            "time": rfc3339(self._process.clock.now_s()),
-        }
-        if len(message.data) <= DEAD_BODY_BYTES_MAX:
-            try:
-                fields["event"] = message.data.decode()
-            except UnicodeDecodeError:
-                fields["event_base64"] = b64encode(message.data).decode()
-        subject = self.names.dead(self._agent.name, key, event_id)
-        return Write(subject, orjson.dumps(fields), ttl=self._agent.limits.dead_kept)
+        return dead_letter(
+            self.names,
+            message,
+            key,
+            dead.error,
+            attempts=dead.attempts,
+            agent=self._agent.name,
+            version=self._agent.version,
+            time=rfc3339(self._process.clock.now_s()),
+            kept=self._agent.limits.dead_kept,
+        )
 
     async def _history(self, received: Received, event: type[Event]) -> Sequence[Event]:
         """The key's older events of one type; what the gate refuses was dead-lettered and is left out."""
@@ -409,12 +388,6 @@ def _exhausted(error: Exception, attempts: int) -> Exception:
     exhausted = AttemptsExhausted(f"{attempts} attempts, the last: {type(error).__name__}: {error}")
     exhausted.__cause__ = error
     return exhausted
-
-
-def _trace(error: Exception) -> str | None:
-    """The last lines of where it happened."""
-    origin = error.__cause__ or error
-    return "".join(traceback.format_exception(origin)[-4:])[-2000:] if origin.__traceback__ else None
 
 
 def _attributes(agent: str, received: Received, attempt: int) -> dict[str, Any]:

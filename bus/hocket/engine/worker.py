@@ -292,11 +292,10 @@ class Worker:
 
     async def _bury(self, work: Work, message: Message, dead: Dead) -> None:
         """Write the dead letter; the key goes on with its next event."""
-        event_id = work.received.letter_id if work.received else f"seq-{work.seq}"
         self._note("dead letter", subject=message.subject, error=repr(dead.error))
         self._process.reach("before dead letter")
         transition = Transition(self.tenure, self._finishes(work))
-        transition.records.append(self._handling.dead_letter(message, work.key, event_id, dead))
+        transition.records.append(self._handling.dead_letter(message, work.key, dead))
         await self._put(transition, work, ends=True)
 
     async def _put(self, transition: Transition, work: Work, *, ends: bool) -> bool:

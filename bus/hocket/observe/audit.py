@@ -9,8 +9,6 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-import orjson
-
 from hocket.client import Bus, Delivery
 from hocket.clock import rfc3339
 from hocket.engine.cursor import Mark
@@ -20,6 +18,7 @@ from hocket.ids import cause_of
 from hocket.log.base import Message
 from hocket.observe.fact import Fact, fact_of
 from hocket.observe.finding import Finding, Severity
+from hocket.observe.letters import DeadLetter, Fate, fate_in, fate_token, letter_of
 from hocket.subjects import Names, address, tokens_of
 from hocket_schemas.undoing import EffectDone
 
@@ -41,6 +40,9 @@ class Report:
     """Pairs of an event and an agent that had to handle it, as far as their cursors say that it did."""
 
     letters: int
+    open_letters: int
+    """Of these, those that nobody has sent again or discarded."""
+
     agents: int
     """Agents that have ever owned a shard."""
 
@@ -63,8 +65,9 @@ class _Shard:
 
     marks: dict[str, Mark] = field(default_factory=dict)
     owners: set[str] = field(default_factory=set)
-    letters: dict[tuple[str, int], int] = field(default_factory=dict)
-    """By agent and the event's sequence, the letter's own."""
+    letters: list[DeadLetter] = field(default_factory=list)
+    fates: dict[str, Fate] = field(default_factory=dict)
+    """What became of letters, by the token of each."""
 
     runs: list[tuple[str, str, Head]] = field(default_factory=list)
     """Agent, run and head of every open run."""
@@ -92,6 +95,7 @@ async def audit(bus: Bus, consumes: Mapping[str, Collection[str]], *, ageing: bo
         emitted=sum(report.emitted for report in reports),
         handled=sum(report.handled for report in reports),
         letters=sum(report.letters for report in reports),
+        open_letters=sum(report.open_letters for report in reports),
         agents=max((report.agents for report in reports), default=0),
         findings=tuple(finding for report in reports for finding in report.findings)[:FINDINGS_MAX],
     )
@@ -111,7 +115,7 @@ def sorted_out(messages: Iterable[Message], shard: int) -> _Shard:
                 case "cur":
                     found.marks[names[0]] = Mark.from_json(message.data)
                 case "dead":
-                    found.letters[names[0], int(orjson.loads(message.data)["seq"])] = message.seq
+                    found.letters.append(letter_of(message, shard))
                 case "run" if message.data:
                     found.runs.append((names[0], names[2], Head.from_json(message.data)))
                 case "jrn":
@@ -127,6 +131,8 @@ def _take_event(found: _Shard, message: Message, shard: int) -> None:
     fact = replace(whole, data=None)
     found.facts.append(fact)
     found.by_id.setdefault(fact.id, []).append(fact)
+    if said := fate_in(message):
+        found.fates.update([said])
     if fact.type == EffectDone.event_type and whole.data["effect_key"] == where.cause:
         found.told.add(fact.seq)
     elif where.kind == "evt" and fact.id == where.id:
@@ -136,12 +142,14 @@ def _take_event(found: _Shard, message: Message, shard: int) -> None:
 def judge(shard: _Shard, consumes: Mapping[str, Collection[str]], *, ageing: bool = False) -> Report:
     """What one shard's messages say about the promises."""
     handled, unfinished = _progress(shard, consumes)
+    gone = Severity.WARNING if ageing else Severity.ERROR
     findings = [
         *shard.findings,
         *_doubled(shard),
-        *_causes(shard, Severity.WARNING if ageing else Severity.ERROR),
+        *_causes(shard, gone),
         *_order(shard),
         *_both(shard),
+        *_redriven(shard, gone),
         *unfinished,
     ]
     return Report(
@@ -149,6 +157,7 @@ def judge(shard: _Shard, consumes: Mapping[str, Collection[str]], *, ageing: boo
         emitted=len(shard.positions) + len(shard.told),
         handled=handled,
         letters=len(shard.letters),
+        open_letters=sum(1 for letter in shard.letters if fate_token(letter) not in shard.fates),
         agents=len(shard.owners),
         findings=tuple(findings),
     )
@@ -177,13 +186,19 @@ def _doubled(shard: _Shard) -> list[Finding]:
 
 
 def _causes(shard: _Shard, severity: Severity) -> list[Finding]:
-    """Every event with a cause has it in the log, before itself, and its subject follows from it."""
+    """Every event with a cause has it in the log, before itself, and its subject follows from it.
+
+    What was sent again may have only the letter as its cause, which outlives the event that died.
+    """
     found = []
+    died = {letter.id for letter in shard.letters}
     for fact in shard.facts:
         if fact.cause is None:
             continue
         causes = shard.by_id.get(fact.cause, [])
         emitted = shard.positions.get(fact.seq)
+        if not causes and fact.cause in died and fact.seq not in shard.positions:
+            continue
         if not causes:
             message = f"{fact.type} of {fact.publisher or fact.to} was caused by {fact.cause}, which is not in the log"
             found.append(Finding(severity, "no-cause", fact.id, message))
@@ -221,10 +236,24 @@ def _both(shard: _Shard) -> list[Finding]:
     answered -= shard.journals
     by_seq = {fact.seq: fact for fact in shard.facts}
     found = []
-    for agent, event_seq in shard.letters:
-        fact = by_seq.get(event_seq)
-        if fact and (agent, cause_of(agent, fact.source, fact.id)) in answered:
-            found.append(_error("handled-and-dead", fact.id, f"{agent} answered it, and wrote a dead letter about it"))
+    for letter in shard.letters:
+        fact = by_seq.get(letter.event_seq)
+        if fact and (letter.agent, cause_of(letter.agent, fact.source, fact.id)) in answered:
+            message = f"{letter.agent} answered it, and wrote a dead letter about it"
+            found.append(_error("handled-and-dead", fact.id, message))
+    return found
+
+
+def _redriven(shard: _Shard, severity: Severity) -> list[Finding]:
+    """What is said to have been sent again is in the log, addressed to the agent that had failed."""
+    found = []
+    for letter in shard.letters:
+        fate = shard.fates.get(fate_token(letter))
+        if fate is None or fate.redriven_as is None:
+            continue
+        if not any(fact.to == letter.agent for fact in shard.by_id.get(fate.redriven_as, [])):
+            message = f"{fate.by} sent it again to {letter.agent} as {fate.redriven_as}, which is not in the log"
+            found.append(Finding(severity, "redriven-lost", letter.id, message))
     return found
 
 

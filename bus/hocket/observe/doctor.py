@@ -99,6 +99,7 @@ class Examined:
     """Agent and shard of every claim in the log."""
 
     letters: int = 0
+    """Dead letters that nobody has sent again or discarded."""
     failures: tuple[Failure, ...] = ()
     """The services that have failed and were not restored since."""
 
@@ -263,8 +264,8 @@ def _failure(failure: Failure) -> Diagnosis:
 
 def _letters(examined: Examined) -> Diagnosis:
     if examined.letters:
-        return Diagnosis("dead letters", Verdict.WARNING, f"{examined.letters}; `hocket dead` lists them")
-    return Diagnosis("dead letters", Verdict.OK, "none")
+        return Diagnosis("dead letters", Verdict.WARNING, f"{examined.letters} open; `hocket dead` lists them")
+    return Diagnosis("dead letters", Verdict.OK, "none is open")
 
 
 async def _stream(link: Link, domain: str, shard: int) -> Stream:

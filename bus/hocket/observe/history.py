@@ -13,7 +13,7 @@ from hocket.engine.runs import Head
 from hocket.errors import MalformedEvent, NotFound
 from hocket.log.base import Message
 from hocket.observe.fact import Fact, fact_of, stored_at
-from hocket.observe.letters import DeadLetter, letter_of
+from hocket.observe.letters import DeadLetter, Fate, fate_in, letter_of, settled
 from hocket.run import Entry as JournalEntry
 from hocket.subjects import Names, address, shard_of, tokens_of
 
@@ -98,14 +98,17 @@ async def history(bus: Bus, key: str) -> list[Entry]:
     """
     shard = shard_of(key, bus.shards)
     entries: list[Entry] = []
+    fates: dict[str, Fate] = {}
     async with aclosing(bus.logs[shard].scan(Names(bus.domain, shard).everything_of_key(key))) as messages:
         async for message in messages:
             entry = entry_of(message, shard)
             if entry is not None:
                 entries.append(entry)
+            if said := fate_in(message):
+                fates.update([said])
     if not entries:
         raise NotFound(f"the log of domain {bus.domain!r} holds nothing under key {key!r}")
-    return entries
+    return [settled(entry, fates) if isinstance(entry, DeadLetter) else entry for entry in entries]
 
 
 def entry_of(message: Message, shard: int) -> Entry | None:

@@ -9,7 +9,7 @@ from hocket.errors import NotFound
 from hocket.ids import cause_of
 from hocket.observe.deeds import Handled, Handling, deeds
 from hocket.observe.fact import Fact, fact_of
-from hocket.observe.letters import FILTERS_MAX, DeadLetter, letters_about, redriven_id
+from hocket.observe.letters import FILTERS_MAX, DeadLetter, letters_about
 from hocket.subjects import Names, address, tokens_of
 
 CHAIN_MAX = 1000
@@ -79,8 +79,9 @@ async def _consequences(bus: Bus, fact: Fact) -> tuple[list[Fact], list[DeadLett
         after = await followers(bus, fact)
         died = await letters_about(bus, fact.shard, [(f.id, f.key) for f in (fact, *after)])
         for letter in died:
-            with suppress(NotFound):
-                waiting.append(fact_of(await bus.find(redriven_id(letter))))
+            if letter.fate is not None and letter.fate.redriven_as is not None:
+                with suppress(NotFound):
+                    waiting.append(fact_of(await bus.find(letter.fate.redriven_as)))
         led_to += [*after, *waiting]
         letters += died
     return sorted({f.seq: f for f in led_to}.values(), key=lambda f: f.seq), letters
