@@ -51,14 +51,14 @@ buyer = Agent("{name}")
 
 @buyer.effect(idempotent={once})
 async def buy(route: str, *, key: str) -> str:
-    return await ask("buy", key=key, buyer="{name}", once={once})
+    return await purchase(key=key, buyer="{name}", once={once})
 
 
 if {verify}:
 
     @buy.verify
     async def find(route: str, *, key: str) -> str | None:
-        return await ask("find", key=key)
+        return await purchased(key)
 
 
 @buyer.on(Wanted)

@@ -16,6 +16,8 @@ KILLS = 10
 SEED = 20
 
 CLIMBER = """
+import asyncio
+
 from hocket import Agent, Context, Event
 
 
@@ -31,7 +33,7 @@ climber = Agent("climber")
 
 
 async def climb(n: int) -> int:
-    await ask("call", name=str(n))
+    await call(str(n))
     await asyncio.sleep(0.1)
     return n * n
 
