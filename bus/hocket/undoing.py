@@ -37,17 +37,20 @@ async def _answer(
     def failed(error: object) -> UndoFailed:
         return UndoFailed(effect=asked.effect, effect_key=asked.effect_key, agent=ctx.agent, error=str(error))
 
-    if declared is None or declared.undo_function is None:
-        return failed(f"agent {ctx.agent} declares no undo for it any more")
+    if declared is None:
+        return failed(f"agent {ctx.agent} does not declare it any more")
     try:
         named = isinstance(asked.arguments, dict)
         given = orjson.loads(await _fetched(asked.arguments, ctx)) if named else asked.arguments
         arguments, keywords = typed_arguments(declared.function, given)
-        outcome = typed(declared.function, await _fetched(asked.result, ctx) if asked.large else asked.result)
         if asked.unknown:
             outcome = await _find(declared, asked, ctx, arguments, keywords)
             if outcome is None:
                 return EffectUndone(effect=asked.effect, effect_key=asked.effect_key, agent=ctx.agent, happened=False)
+        else:
+            outcome = typed(declared.function, await _fetched(asked.result, ctx) if asked.large else asked.result)
+        if declared.undo_function is None:
+            return failed("it happened, and it has no undo")
         await _undo(declared, asked, ctx, [*arguments, outcome], keywords)
     except (ResultLost, StepFailed, UsageError) as error:
         return failed(error)

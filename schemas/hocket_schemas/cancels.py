@@ -48,6 +48,8 @@ class EffectStatus(BaseModel):
     """What it was called with, where it can be undone: a list, and an object by name."""
 
     undoable: bool = False
+    pivot: bool = False
+    """Whether its saga can only go forward if it has happened."""
 
     status: Literal["done", "undone", "not started", "unknown"]
     """`unknown`: its call was begun, and nobody has seen how it ended."""

@@ -28,6 +28,7 @@ class Bought(Event, type="test.bought.v1", catalog=EVENTS):
     """Has the shopper buy some things, in this order."""
 
     things: list[str]
+    pays: int = 0
     then: str = ""
     """`fail` fails the saga after that."""
 
@@ -44,6 +45,11 @@ class Shop:
 def shopper(shop: Shop) -> Agent:
     """An agent that buys, and can give back."""
     agent = Agent("shopper")
+
+    @agent.effect(pivot=True)
+    async def pay(cents: int) -> str:
+        shop.held.append(f"{cents} cents")
+        return "paid"
 
     @agent.effect()
     async def buy(thing: str) -> str:
@@ -66,6 +72,8 @@ def shopper(shop: Shop) -> Agent:
     async def go(event: Bought, ctx: Context) -> None:
         for thing in event.things:
             await ctx.step(buy, thing)
+        if event.pays:
+            await ctx.step(pay, event.pays)
         if event.then == "fail":
             ctx.emit(FAILED, key=ctx.saga)
 
@@ -180,3 +188,16 @@ def test_an_undo_that_keeps_failing_parks_the_saga_until_a_person_decides() -> N
     assert "the shop is closed" in stuck[-1].reason
     assert (repaired.held, type(retried[-1])) == ([], SagaCompensated)
     assert (skipped.held, left[-1].skipped) == (["b"], ["shopper.<locals>.buy"])
+
+
+def test_past_a_pivot_nothing_is_undone_until_a_person_decides_and_it_may_still_complete() -> None:
+    bought = Bought(things=["a"], pays=5, then="fail")
+    left, forward, back = Shop(), Shop(), Shop()
+
+    stuck = told(REQUESTED, bought, shop=left)
+    completed = told(REQUESTED, bought, PUBLISHED, shop=forward)
+    skipped = told(REQUESTED, bought, UndoDecided(decision="skip", by="ada"), shop=back)
+
+    assert (left.held, type(stuck[-1]), stuck[-1].effect) == (["a", "5 cents"], SagaStuck, "shopper.<locals>.pay")
+    assert (forward.held, type(completed[-1])) == (["a", "5 cents"], SagaCompleted)
+    assert (back.held, type(skipped[-1]), skipped[-1].skipped) == (["5 cents"], SagaCompensated, [stuck[-1].effect])

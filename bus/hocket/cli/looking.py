@@ -79,10 +79,21 @@ def _print_sagas(lines: list[SagaLine]) -> None:
 
 def _print_effects(record: Record) -> None:
     """What the saga did outside, and how far its undoing has come."""
-    told = {"done": "done", "asked": "being undone", "undone": "undone", "failed": "not undone", "skipped": "left"}
+    told = {
+        "done": "done",
+        "sought": "looked for",
+        "asked": "being undone",
+        "undone": "undone",
+        "void": "did not happen",
+        "failed": "not undone",
+        "skipped": "left",
+    }
     print_table(
         ("effect", "agent", "state", "key", "trouble"),
-        ((e.name, e.agent, "unknown" if e.unknown else told[e.state], e.key, e.error) for e in record.effects),
+        (
+            (e.name, e.agent, "unknown" if e.unknown and e.state == "done" else told[e.state], e.key, e.error)
+            for e in record.effects
+        ),
         empty="",
     )
 

@@ -45,8 +45,12 @@ _SAID = {
     SagaCancelled.event_type: SagaState.CANCELLED,
 }
 
-_THEN = {SagaCompensated.event_type: SagaState.COMPENSATED, SagaStuck.event_type: SagaState.STUCK}
-"""What becomes of one that did not complete; the newest word counts."""
+_THEN = {
+    SagaCompensated.event_type: SagaState.COMPENSATED,
+    SagaStuck.event_type: SagaState.STUCK,
+    SagaCompleted.event_type: SagaState.COMPLETED,
+}
+"""What becomes of one in the end; the newest word counts. One that is stuck at a pivot may still complete."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,9 @@ Phase = Literal["open", "running", "completed", "aborting", "compensated", "stuc
 """`open`: no event came that starts a policy. Whatever is aborted ends compensated, or stuck before a person."""
 
 
-EffectState = Literal["done", "asked", "undone", "failed", "skipped"]
+EffectState = Literal["done", "sought", "asked", "undone", "void", "failed", "skipped"]
+"""`sought`: its agent was asked to find out whether it happened, and to undo it then. `void`: it had not happened.
+`failed`: a person decides about it."""
 
 _DECIDED: dict[str, EffectState] = {"retry": "done", "skip": "skipped", "resolve": "undone"}
 
@@ -36,6 +38,8 @@ class Effect(BaseModel):
     large: bool = False
     undoable: bool = True
     pivot: bool = False
+    """Whether the saga can only go forward from it, until a person decides otherwise."""
+
     unknown: bool = False
     """Whether nobody saw how its call ended."""
 
@@ -44,6 +48,12 @@ class Effect(BaseModel):
     """How often it was asked for its undo."""
 
     error: str = ""
+    """Why a person has to decide."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether there is no way back behind it."""
+        return self.pivot and self.state == "done" and not self.unknown
 
 
 class Asked(BaseModel):
@@ -67,6 +77,9 @@ class Record(BaseModel):
     reason: str = ""
     """Why it was aborted."""
 
+    told: bool = False
+    """Whether everybody was asked to stop."""
+
     effects: list[Effect] = []
     """In log order."""
 
@@ -85,8 +98,8 @@ class Record(BaseModel):
         return self.started_by == event_id
 
     def done(self, policy: Saga, event_id: str) -> list[Event | Asked]:
-        """The event that completes the policy came."""
-        if self.phase != "running" or policy.name != self.name:
+        """The event that completes the policy came. In time, or past a pivot that it was stuck at: it went forward."""
+        if not (self.phase == "running" or self._forward) or policy.name != self.name:
             return []
         self.phase, self.effects = "completed", []
         return [SagaCompleted(name=self.name, saga=self.saga, ended_by=event_id)]
@@ -113,110 +126,142 @@ class Record(BaseModel):
             return []
         said = SagaCancelled(name=self.name, saga=self.saga, by=request.by, reason=request.reason)
         why = f"cancelled by {request.by}" + (f": {request.reason}" if request.reason else "")
-        return [said, *self._abort(why, asked=True)]
+        self.told = True
+        return [said, *self._abort(why)]
 
     def effect_done(self, fact: EffectDone) -> list[Event | Asked]:
         """An effect happened. A late one reopens what was thought to be compensated."""
-        known = self._effect(fact.effect_key)
-        if self.phase == "completed" or (known is not None and not known.unknown):
+        if self.phase == "completed" or not (fact.undoable or fact.pivot):
             return []
-        if known is not None:  # the outcome came after all
-            known.arguments, known.result, known.unknown = fact.arguments, fact.result, False
-            known.large = fact.large
-            if known.state != "undone":
-                return []
-            known.state = "done"
-        else:
-            self.effects.append(
-                Effect(
-                    name=fact.effect,
-                    key=fact.effect_key,
-                    agent=fact.agent,
-                    arguments=fact.arguments,
-                    result=fact.result,
-                    large=fact.large,
-                    undoable=fact.undoable,
-                    pivot=fact.pivot,
-                )
+        known = self._effect(fact.effect_key)
+        if known is not None:
+            return self._known_after_all(known, fact)
+        self.effects.append(
+            Effect(
+                name=fact.effect,
+                key=fact.effect_key,
+                agent=fact.agent,
+                arguments=fact.arguments,
+                result=fact.result,
+                large=fact.large,
+                undoable=fact.undoable,
+                pivot=fact.pivot,
             )
-        return self._reopened()
+        )
+        return self._go_on()
+
+    def _known_after_all(self, effect: Effect, fact: EffectDone) -> list[Event | Asked]:
+        """The outcome of an effect came that nobody had seen the end of; anything else of it is no news."""
+        if not effect.unknown:
+            return []
+        effect.arguments, effect.result, effect.large = fact.arguments, fact.result, fact.large
+        effect.unknown, effect.pivot = False, fact.pivot
+        if effect.state not in ("done", "void", "failed"):
+            return []
+        effect.state, effect.error = "done", ""
+        return self._go_on()
 
     def run_cancelled(self, fact: RunCancelled) -> list[Event | Asked]:
         """A run of it was ended: what it left half done has to be looked into."""
         if self.phase == "completed":
             return []
-        found = [e for e in fact.effects if e.status == "unknown" and e.undoable and self._effect(e.key) is None]
+        found = [e for e in fact.effects if e.status == "unknown" and (e.undoable or e.pivot)]
+        new = [e for e in found if self._effect(e.key) is None]
         self.effects += [
-            Effect(name=e.name, key=e.key, agent=fact.agent, arguments=e.arguments, unknown=True) for e in found
+            Effect(
+                name=e.name,
+                key=e.key,
+                agent=fact.agent,
+                arguments=e.arguments,
+                undoable=e.undoable,
+                pivot=e.pivot,
+                unknown=True,
+            )
+            for e in new
         ]
-        return self._reopened() if found else []
+        return self._go_on() if new else []
 
     def effect_undone(self, fact: EffectUndone) -> list[Event | Asked]:
-        """An agent has undone what it was asked to."""
+        """An agent has undone what it was asked to, or has found that it never happened."""
         effect = self._effect(fact.effect_key)
-        if effect is None or effect.state not in ("asked", "failed"):
+        if effect is None or effect.state not in ("sought", "asked", "failed"):
             return []
-        effect.state = "undone"
         if fact.happened:
+            effect.state, effect.unknown = "undone", False
             self.undone.append(effect.name)
-        return self._reopened()
+        elif effect.unknown:
+            effect.state = "void"
+        else:
+            effect.state = "done"  # its outcome came while it was looked for
+        effect.error = ""
+        return self._go_on()
 
     def undo_failed(self, fact: UndoFailed) -> list[Event | Asked]:
         """An agent could not undo it, however often it tried."""
         effect = self._effect(fact.effect_key)
-        if effect is None or effect.state != "asked":
+        if effect is None or effect.state not in ("sought", "asked"):
             return []
-        effect.state, effect.error = "failed", fact.error
-        return self._stuck(effect, f"{effect.name} could not be undone: {fact.error}")
+        if effect.state == "sought" and not effect.unknown:
+            effect.state = "done"  # its outcome came while it was looked for
+            return self._go_on()
+        return self._stuck(effect, f"{effect.name} could not be undone: {fact.error}", fact.error)
 
     def decided(self, fact: UndoDecided) -> list[Event | Asked]:
-        """A person has decided about what is stuck."""
-        if self.phase != "stuck":
-            return []
-        for effect in self.effects:
-            if effect.state == "failed" and fact.effect_key in (None, effect.key):
-                effect.error = ""
-                effect.state = _DECIDED[fact.decision]
-                if fact.decision == "resolve":
-                    self.undone.append(effect.name)
-        return self._reopened()
+        """A person has decided about what is stuck. Whatever it is, a pivot is none any more after it."""
+        found = [e for e in self.effects if e.state == "failed" and fact.effect_key in (None, e.key)]
+        for effect in found:
+            effect.state, effect.error, effect.pivot = _DECIDED[fact.decision], "", False
+            if fact.decision == "resolve":
+                effect.unknown = False
+                self.undone.append(effect.name)
+        return self._go_on() if found else []
 
-    def _abort(self, reason: str, *, asked: bool = False) -> list[Event | Asked]:
-        """Have everybody stop, and begin to undo. `asked`: everybody was asked to stop already."""
-        self.reason = reason
-        pivot = next((effect for effect in self.effects if effect.pivot), None)
+    @property
+    def _forward(self) -> bool:
+        """Whether it is stuck at a pivot, with everything that was done in its place."""
+        return self.phase == "stuck" and not any(effect.asked for effect in self.effects)
+
+    def _abort(self, reason: str) -> list[Event | Asked]:
+        """Turn round."""
+        self.phase, self.reason = "aborting", reason
+        return self._go_on()
+
+    def _go_on(self) -> list[Event | Asked]:
+        """The next effect to be undone, one at a time, the newest first; or the end.
+
+        Of an effect that can only be looked into and turns out to have happened, its agent says that it failed.
+        """
+        if self.phase in ("open", "running"):
+            return []
+        pivot = next((effect for effect in self.effects if effect.holds), None)
         if pivot is not None:
-            return self._stuck(pivot, f"{reason}, but {pivot.name} was done, and after it there is only forward")
-        self.phase = "aborting"
-        stop: list[Event | Asked] = [] if asked else [CancelRequested(saga=self.saga, reason=reason, by=COORDINATOR)]
-        return [*stop, *self._next()]
-
-    def _reopened(self) -> list[Event | Asked]:
-        """Go on undoing, if it is aborted and nothing that a person has to decide is in the way."""
-        if self.phase in ("open", "running") or any(effect.state == "failed" for effect in self.effects):
-            return []
-        if any(effect.pivot and effect.state == "done" and not effect.undoable for effect in self.effects):
+            why = f"{pivot.name} was done, and after it there is only forward"
+            return self._stuck(pivot, f"{self.reason}, but {why}", why)
+        states = {effect.state for effect in self.effects}
+        if "failed" in states:
             return []
         self.phase = "aborting"
-        return self._next()
-
-    def _next(self) -> list[Event | Asked]:
-        """The next effect to be undone, one at a time, the newest first; or the end."""
-        if any(effect.state == "asked" for effect in self.effects):
-            return []
-        for effect in reversed(self.effects):
-            if effect.state == "done" and effect.undoable:
-                effect.state, effect.asked = "asked", effect.asked + 1
-                return [Asked(to=effect.agent, event=_request(effect))]
+        stop: list[Event | Asked] = []
+        if not self.told:
+            self.told = True
+            stop = [CancelRequested(saga=self.saga, reason=self.reason, by=COORDINATOR)]
+        if states & {"sought", "asked"}:
+            return stop
+        left = [effect for effect in self.effects if effect.state == "done"]
+        if left:
+            # Whether there is a way back has to be known first.
+            effect = next((effect for effect in left if effect.pivot), left[-1])
+            effect.state, effect.asked = "sought" if effect.unknown else "asked", effect.asked + 1
+            return [*stop, Asked(to=effect.agent, event=_request(effect))]
         self.phase = "compensated"
         skipped = [effect.name for effect in self.effects if effect.state == "skipped"]
         said = SagaCompensated(
             name=self.name, saga=self.saga, reason=self.reason, undone=list(self.undone), skipped=skipped
         )
-        return [said]
+        return [*stop, said]
 
-    def _stuck(self, effect: Effect, reason: str) -> list[Event | Asked]:
-        self.phase = "stuck"
+    def _stuck(self, effect: Effect, reason: str, error: str) -> list[Event | Asked]:
+        self.phase, effect.state, effect.error = "stuck", "failed", error
         said = SagaStuck(
             name=self.name,
             saga=self.saga,
