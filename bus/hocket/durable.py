@@ -12,9 +12,10 @@ from hocket.approval import EXPIRED, Decision, judge
 from hocket.clock import rfc3339
 from hocket.effect import Effect, NotDone, key_of
 from hocket.errors import MalformedEvent, UsageError, WaitExpired
+from hocket.execution import Suspend
 from hocket.policy import Retry
 from hocket.process import Process
-from hocket.run import BEGUN, DONE, PARKED, VOID, Entry, Run, Suspend, call, digest_of, failure_of, typed
+from hocket.run import BEGUN, DONE, PARKED, VOID, Entry, Run, call, digest_of, failure_of, typed
 from hocket_schemas import gate
 from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested, EffectResolved
 from hocket_schemas.envelope import Envelope
@@ -201,7 +202,7 @@ async def _find_out(
         assert run.entries is not None, "what is parked was recalled"
         heeded = max(entry.heeded for entry in run.entries.values() if entry.key == known.key)
         for seq, envelope in await run.memory.answers([EffectResolved.event_type]):
-            resolved = _read(envelope, EffectResolved)
+            resolved = read_answer(envelope, EffectResolved)
             if isinstance(resolved, EffectResolved) and resolved.effect == known.key and seq > heeded:
                 known = replace(known, phase=VOID, heeded=seq, waited=True)
                 return resolved.happened, journal.as_json(resolved.result), known
@@ -244,7 +245,7 @@ async def wait(
 
     Raises WaitExpired when none came in time.
     """
-    of_type = {event.event_type: event for event in types}
+    of_type = by_name(types)
     names = tuple(sorted(of_type))
     name = f"wait {' | '.join(names)}"
     occurrence, known = await run.recall(name)
@@ -256,12 +257,12 @@ async def wait(
         run.take(known.result["seq"])
         if known.waited:
             run.passed(known)
-        return _remembered(known, of_type)
+        return remembered_answer(name, known.result, of_type)
     until_s = known.until_s if known else None if delay_s is None else now_s + delay_s
     for seq, envelope in await run.memory.answers(names):
         if caused_by not in (None, envelope.causationid):
             continue
-        event = _read(envelope, of_type[envelope.type])
+        event = read_answer(envelope, of_type[envelope.type])
         if event is None or (where is not None and not where(event)) or not run.take(seq):
             continue
         waited = known is not None
@@ -334,20 +335,27 @@ async def approve(
 
 def decisions_on(approval: str, answers: Sequence[tuple[int, Envelope]]) -> list[ApprovalDecided]:
     """Those of some answers that are decisions on an approval, in log order."""
-    found = (_read(envelope, ApprovalDecided) for _, envelope in answers)
+    found = (read_answer(envelope, ApprovalDecided) for _, envelope in answers)
     return [event for event in found if isinstance(event, ApprovalDecided) and event.approval == approval]
 
 
-def _remembered(wait: Entry, of_type: Mapping[str, type[Event]]) -> Event:
+def by_name(types: Sequence[type[Event]]) -> dict[str, type[Event]]:
+    """What is waited for. Raises UsageError when that is nothing, since it would never come."""
+    if not types:
+        raise UsageError("a wait for no type of event would never end")
+    return {event.event_type: event for event in types}
+
+
+def remembered_answer(name: str, answer: Mapping[str, Any], of_type: Mapping[str, type[Event]]) -> Event:
     """The answer that a wait took, typed. Raises UsageError when it no longer fits, after a change of the code."""
-    answer = wait.result
-    event = _read(Envelope(id="", source="", type=answer["type"], data=answer["data"]), of_type[answer["type"]])
+    event_type = of_type[answer["type"]]
+    event = read_answer(Envelope(id="", source="", type=answer["type"], data=answer["data"]), event_type)
     if event is None:
-        raise UsageError(f"the remembered answer of {wait.name!r} does not fit its type any more")
+        raise UsageError(f"the remembered answer of {name!r} does not fit its type any more")
     return event
 
 
-def _read(envelope: Envelope, event: type[Event]) -> Event | None:
+def read_answer(envelope: Envelope, event: type[Event]) -> Event | None:
     """A typed answer; what does not fit its type is none (and was dead-lettered when it came)."""
     try:
         return gate.event_of(envelope, event)

@@ -4,7 +4,6 @@ import asyncio
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
@@ -16,6 +15,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from hocket.blob import Blob
 from hocket.errors import StepFailed, UsageError
+from hocket.execution import Execution, Suspend
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.undoing import EffectDone
 
@@ -108,36 +108,6 @@ class Entry:
 _JSON_MEMBERS = ("arguments", "result")
 
 
-class Suspend(BaseException):
-    """Ends an execution of a handler at a wait; the run goes on later, from its journal."""
-
-    def __init__(
-        self,
-        until_s: float | None = None,
-        *,
-        replayed: bool,
-        waits: tuple[str, ...] = (),
-        approval: Any = None,
-        parked: str | None = None,
-    ) -> None:
-        self.until_s = until_s
-        self.replayed = replayed
-        """Whether the journal knew the wait already: then everything before it is committed."""
-
-        self.waits = waits
-        """The event types that may end it."""
-
-        self.approval = approval
-        """What people are asked, as JSON."""
-
-        self.parked = parked
-        """Why a person has to look at it."""
-
-
-_AROUND: ContextVar[tuple[object, ...]] = ContextVar("_AROUND", default=())
-"""The durable calls that the running code is part of."""
-
-
 class Memory(Protocol):
     """Where a run's journal is kept."""
 
@@ -167,64 +137,6 @@ class Memory(Protocol):
     async def answers(self, types: Sequence[str]) -> Sequence[tuple[int, Envelope]]:
         """The key's events and the agent's commands of these types since the run's own event, in log order."""
         ...
-
-
-@dataclass(slots=True, eq=False)
-class Execution:
-    """What one execution of a handler has done durably, and is doing just now."""
-
-    counts: dict[str, int] = field(default_factory=dict)
-    """How often it has asked for each name."""
-
-    changed: dict[tuple[str, int], None] = field(default_factory=dict)
-    """What it asked for with other arguments than the journal knows."""
-
-    taken: set[int] = field(default_factory=set)
-    """Sequences of the answers that its waits took."""
-
-    calls: dict[object, "asyncio.Task[Any] | None"] = field(default_factory=dict)
-    """What is being done, and the task that it is done in."""
-
-    resting: set["asyncio.Task[Any] | None"] = field(default_factory=set)
-    """Tasks that have come to a wait, while others have not."""
-
-    _ended: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def do(self, call: Awaitable[T]) -> T:
-        """Do something durable as part of it. A wait lets all that is done beside it come to its end.
-
-        What is done around it, such as a step that waits in the middle, cannot end before it and is not waited for.
-        """
-        around, mine, task = _AROUND.get(), object(), asyncio.current_task()
-        self.calls[mine] = task
-        token = _AROUND.set((*around, mine))
-        try:
-            return await call
-        except Suspend:
-            self._end(mine)
-            self.resting.add(task)
-            await asyncio.sleep(0)  # so that what was put beside it has begun
-            while any(one not in around for one in self.calls):
-                self._ended.clear()
-                await self._ended.wait()
-            raise
-        finally:
-            _AROUND.reset(token)
-            self._end(mine)
-            self.resting.discard(task)
-
-    async def settle(self) -> None:
-        """Leave nothing behind at its end: the next one would do beside it what it still does."""
-        own = asyncio.current_task()
-        left = {task for task in (*self.calls.values(), *self.resting) if task is not None and task is not own}
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left)
-
-    def _end(self, call: object) -> None:
-        self.calls.pop(call, None)
-        self._ended.set()
 
 
 def _nobody(wait: Entry) -> None:
@@ -278,6 +190,13 @@ class Run:
         self.execution = self.execution or Execution()
         return await self.execution.do(call)
 
+    @property
+    def rest(self) -> Suspend:
+        """All that the execution waits for, once it has come to a wait."""
+        assert self.execution is not None, "waits are part of an execution"
+        assert self.execution.rest is not None, "it has come to a wait"
+        return self.execution.rest
+
     async def settle(self) -> None:
         """End all that the execution still does, and let go of who was told of its waits."""
         self.passed = _nobody  # it knows the run too: together they would stay until the garbage is looked through
@@ -300,6 +219,10 @@ class Run:
             return False
         self._now.taken.add(seq)
         return True
+
+    def is_taken(self, seq: int) -> bool:
+        """Whether a wait has taken an answer."""
+        return seq in self._now.taken
 
     async def loaded(self) -> dict[tuple[str, int], Entry]:
         """The journal, by name and occurrence."""
@@ -447,13 +370,23 @@ def failure_of(entry: Entry) -> StepFailed:
     return StepFailed(entry.name, *entry.error)
 
 
-@lru_cache(maxsize=1024)
 def _adapter(function: Callable[..., Any]) -> TypeAdapter[Any] | None:
     try:
         hint = typing.get_type_hints(function).get("return", Any)
     except NameError as error:
         raise UsageError(f"{function.__qualname__}: an annotation cannot be resolved: {error}") from error
-    return None if hint is Any else TypeAdapter(hint)
+    if hint is Any:
+        return None
+    try:
+        return _adapter_of(hint)
+    except TypeError:  # no hash: some annotations have parts that can be changed
+        return TypeAdapter(hint)
+
+
+@lru_cache(maxsize=1024)
+def _adapter_of(hint: Any) -> TypeAdapter[Any]:
+    """Kept by what is returned, not by who returns it: a function made within a handler holds on to the whole run."""
+    return TypeAdapter(hint)
 
 
 def _validated(hint: Any, value: Any) -> Any:

@@ -1,6 +1,8 @@
 """A run executed again: whatever its code decides this time, nothing it did is lost, doubled or left running."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -369,3 +371,20 @@ def test_an_attempt_that_times_out_while_its_outcome_is_written_knows_it_afterwa
 
     assert said == ["ticket"]
     assert len(calls) == 1
+
+
+def test_a_function_that_a_handler_makes_for_a_step_is_gone_with_its_execution() -> None:
+    made: list[weakref.ref[Any]] = []
+
+    async def maker(ctx: Context[Lines]) -> str:
+        async def look() -> str:
+            return str(ctx.key)
+
+        made.append(weakref.ref(look))
+        return await ctx.step(look)
+
+    said = Case(maker).play()
+    gc.collect()
+
+    assert said == ["k"]
+    assert [ref() for ref in made] == [None]

@@ -25,11 +25,12 @@ from hocket.errors import (
     ResultLost,
     UsageError,
 )
+from hocket.execution import Suspend
 from hocket.ids import cause_of
 from hocket.log.base import APPEND_MESSAGES_MAX, Log, Message, Write
 from hocket.policy import Retry
 from hocket.process import Process
-from hocket.run import Run, Suspend
+from hocket.run import Run
 from hocket.subjects import Names, address, shard_of
 from hocket.telemetry import (
     ATTRIBUTE_AGENT,
@@ -185,7 +186,8 @@ class Handling:
             with span(SPAN_HANDLE, attributes, traceparent=received.envelope.traceparent) as trace:
                 result = await _call(handler, received.event, context)
                 return self._done(received, context, result, trace)
-        except Suspend as wait:
+        except Suspend:
+            wait = run.rest
             if wait.replayed:
                 return Waits(wait, None)
             try:

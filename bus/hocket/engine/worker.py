@@ -20,9 +20,10 @@ from hocket.engine.recall import Recall
 from hocket.engine.runs import Head, Parked, tombstone
 from hocket.engine.transition import Cell, Tenure, Transition
 from hocket.errors import MalformedEvent, NotFound, OutcomeUnknown
+from hocket.execution import Suspend
 from hocket.log.base import Consumption, Log, Message, Seq, Write
 from hocket.process import Process
-from hocket.run import Run, Suspend
+from hocket.run import Run
 from hocket.subjects import address
 from hocket.telemetry import note
 from hocket_schemas.envelope import Envelope
