@@ -5,6 +5,7 @@ Write agents with `Agent` and `Context`, events with `Event`; reach a running sy
 
 from hocket.agent import Agent
 from hocket.client import Bus, Delivery, Receipt, connect
+from hocket.collect import Awaited
 from hocket.context import Context
 from hocket.errors import HocketError, StepFailed, WaitExpired
 from hocket.policy import Limits, Retry
@@ -21,6 +22,7 @@ __all__ = [
     "Saga",
     "Retry",
     "Limits",
+    "Awaited",
     "connect",
     "Bus",
     "Delivery",

@@ -1,9 +1,9 @@
 """What a handler sees of the world besides its event."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Generic, ParamSpec
+from typing import Any, Generic, ParamSpec, overload
 
 import orjson
 from pydantic import BaseModel
@@ -12,6 +12,7 @@ from typing_extensions import TypeVar
 from hocket import durable
 from hocket.approval import APPROVE, DENY, Decision, digest_of
 from hocket.clock import utc
+from hocket.collect import Awaited, Wanted, collect
 from hocket.effect import Effect
 from hocket.errors import UndeclaredEvent, UsageError
 from hocket.ids import derived
@@ -24,6 +25,8 @@ from hocket_schemas.event import Event
 
 S = TypeVar("S", bound=BaseModel | None, default=None)
 E = TypeVar("E", bound=Event)
+F = TypeVar("F", bound=Event)
+G = TypeVar("G", bound=Event)
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
@@ -162,6 +165,67 @@ class Context(Generic[S]):
         delay_s = None if timeout is None else _seconds(timeout)
         event = await self._durably(durable.wait(self.run, self.process, types, where=where, delay_s=delay_s))
         result: E = event  # type: ignore[assignment]  # read as one of the types asked for
+        return result
+
+    @overload
+    async def first(self, one: type[E] | Awaited[E], /, *, timeout: timedelta | float | None = None) -> E: ...
+    @overload
+    async def first(
+        self, one: type[E] | Awaited[E], two: type[F] | Awaited[F], /, *, timeout: timedelta | float | None = None
+    ) -> E | F: ...
+    @overload
+    async def first(
+        self,
+        one: type[E] | Awaited[E],
+        two: type[F] | Awaited[F],
+        three: type[G] | Awaited[G],
+        /,
+        *,
+        timeout: timedelta | float | None = None,
+    ) -> E | F | G: ...
+    @overload
+    async def first(self, *awaited: type[Event] | Awaited[Any], timeout: timedelta | float | None = None) -> Event: ...
+    async def first(self, *awaited: type[Event] | Awaited[Any], timeout: timedelta | float | None = None) -> Event:
+        """Wait for whichever comes first in the log, each with a condition of its own; `match` tells which it was.
+
+        ```python
+        match await ctx.first(PaymentReceived, Awaited(TripChanged, where=lambda change: change.urgent)):
+        ```
+
+        The same as `wait` in everything else.
+        """
+        wanted = [each if isinstance(each, Awaited) else Awaited(each) for each in awaited]
+        return await self.wait(
+            *dict.fromkeys(each.event for each in wanted),
+            where=lambda event: any(each.fits(event) for each in wanted),
+            timeout=timeout,
+        )
+
+    async def collect(
+        self,
+        *types: type[E],
+        count: int,
+        quorum: int | None = None,
+        where: Callable[[E], bool] | None = None,
+        distinct: Callable[[E], Hashable] | None = None,
+        timeout: timedelta | float | None = None,
+    ) -> list[E]:
+        """Wait for `count` events of this key, of any of these types, and return them in log order.
+
+        What counts: events that `where` lets through, from the run's own event on, so one that came before the
+        wait was reached does; with `distinct`, only the first of those for which it gives the same. Once there are
+        enough they are taken together, and no other wait of the run takes them again. What did not count, and what
+        comes later, stays for other waits.
+
+        When the time is up, `quorum` of them are enough; all of them unless told otherwise. Raises WaitExpired when
+        there are fewer. The types have to stand in `on(…, waits=[…])`.
+        """
+        if quorum is not None and timeout is None:
+            raise UsageError("a quorum counts when the time is up; give a timeout")
+        wanted = Wanted(count, count if quorum is None else quorum, where, distinct)
+        delay_s = None if timeout is None else _seconds(timeout)
+        events = await self._durably(collect(self.run, self.process, types, wanted, delay_s=delay_s))
+        result: list[E] = events  # type: ignore[assignment]  # read as the types asked for
         return result
 
     async def ask(self, event: Event, *, reply: type[E], timeout: timedelta | float | None = None) -> E:

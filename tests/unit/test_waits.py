@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -46,10 +46,15 @@ class Notes(BaseModel):
 class Case:
     """One waiting handler on a bed, with a clock that can be set."""
 
-    def __init__(self, handler: Callable[[Context[Notes]], Awaitable[str]]) -> None:
+    def __init__(
+        self,
+        handler: Callable[[Context[Notes]], Awaitable[str]],
+        *,
+        waits: Sequence[type[Event]] = (Answered, Asked),
+    ) -> None:
         self.agent = Agent("waiter", state=Notes)
 
-        @self.agent.on(Started, emits=[Ended], waits=[Answered])
+        @self.agent.on(Started, emits=[Ended], waits=waits)
         async def start(event: Started, ctx: Context[Notes]) -> Ended:
             return Ended(said=await handler(ctx))
 
@@ -62,6 +67,7 @@ class Case:
         async def live() -> list[str]:
             async with self.bed:
                 await script(self)
+                self.dead = self.bed.dead(self.agent)
                 self.refusals = [refused.reason for refused in self.bed.events(ApprovalRefused)]
                 self.questions = [asked.question for asked in self.bed.events(ApprovalRequested)]
                 return [ended.said for ended in self.bed.events(Ended)]
