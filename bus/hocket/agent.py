@@ -66,7 +66,9 @@ class Agent(Generic[S]):
     """
 
     @overload
-    def __init__(self: "Agent[None]", name: str, *, version: str = ..., limits: Limits | None = ...) -> None: ...
+    def __init__(
+        self: "Agent[None]", name: str, *, version: str = ..., limits: Limits | None = ..., heeds_cancels: bool = ...
+    ) -> None: ...
     @overload
     def __init__(
         self,
@@ -76,6 +78,7 @@ class Agent(Generic[S]):
         state_kept: timedelta | None = ...,
         version: str = ...,
         limits: Limits | None = ...,
+        heeds_cancels: bool = ...,
     ) -> None: ...
     def __init__(
         self,
@@ -85,6 +88,7 @@ class Agent(Generic[S]):
         state_kept: timedelta | None = None,
         version: str = "0",
         limits: Limits | None = None,
+        heeds_cancels: bool = True,
     ) -> None:
         if not name or not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
             raise UsageError(f"agent name {name!r} may hold ASCII letters, digits, '-' and '_' only")
@@ -95,6 +99,9 @@ class Agent(Generic[S]):
 
         self.version = version
         self.limits = limits or Limits()
+        self.heeds_cancels = heeds_cancels
+        """Whether its handlings end when their saga or key is cancelled. An agent that looks after sagas goes on."""
+
         self.handlers: dict[str, Handler] = {}
         self.schedules: dict[str, Schedule] = {}
         self.tick_handlers: dict[str, Handler] = {}

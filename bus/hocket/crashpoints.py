@@ -22,6 +22,7 @@ POINTS: Final = (
     "before run head",
     "after run head",
     "before dead letter",
+    "before cancelled",
     "before release",
     "after release",
 )

@@ -154,7 +154,12 @@ async def _do(
                 return outcome(result)
         if known.phase != BEGUN:
             process.reach("before intent")
-            known = await run.remember(replace(known, phase=BEGUN))
+            known = replace(known, phase=BEGUN)
+            try:
+                known = await run.remember(known)
+            except asyncio.CancelledError:
+                run.note(replace(known, phase=VOID))  # it may be in the log, and nobody has acted upon it
+                raise
             process.reach("after intent")
         attempts += 1
         try:

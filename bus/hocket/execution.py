@@ -1,7 +1,7 @@
 """One execution of a handler: what it does durably, side by side, and the waits at which it ends."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -75,13 +75,19 @@ class Execution:
     rest: Suspend | None = None
     """What it waits for in the end: all the waits that it has come to."""
 
+    over: bool = False
+    """Whether it has come to its end at a wait. On the way out it passes by `finally`, where nothing more is done."""
+
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def do(self, call: Awaitable[T]) -> T:
+    async def do(self, call: Coroutine[Any, Any, T]) -> T:
         """Do something durable as part of it. A wait lets all that is done beside it come to its end.
 
         What is done around it, such as a step that waits in the middle, cannot end before it and is not waited for.
         """
+        if self.over and self.rest is not None:
+            call.close()
+            raise self.rest.beside(None)
         around, mine, task = _AROUND.get(), object(), asyncio.current_task()
         self.calls[mine] = task
         token = _AROUND.set((*around, mine))
@@ -95,6 +101,7 @@ class Execution:
             while any(one not in around for one in self.calls):
                 self._ended.clear()
                 await self._ended.wait()
+            self.over = True
             raise
         finally:
             _AROUND.reset(token)

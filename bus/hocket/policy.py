@@ -72,6 +72,9 @@ class Limits:
     drain_s: float = 10.0
     """How long a stopping worker lets running handlers finish."""
 
+    cleanup_s: float = 10.0
+    """How long a handler that is cancelled may take to clean up; then it is cancelled again, each second."""
+
     hops_max: int = 32
     """Longest chain of causes; the event after it is dead-lettered as a loop."""
 

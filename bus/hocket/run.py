@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import typing
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
@@ -27,11 +27,16 @@ WAIT = "wait"
 EFFECT = "effect"
 APPROVAL = "approval"
 NOTICE = "notice"
+CANCEL = "cancel"
 
 BEGUN = "begun"
 PARKED = "parked"
 VOID = "void"
 DONE = "done"
+UNDONE = "undone"
+
+GIVEN_UP_TICKS = 3
+"""How many rounds of the loop a cancellation takes to reach the tasks that a handler has started, with one to spare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,8 @@ class Entry:
 
     phase: str = DONE
     """`begun` for the intent of an effect and the start of a wait, `parked` for an effect that waits for a person,
-    `void` for an intent that certainly came to nothing; `done` follows as an entry of its own."""
+    `void` for an intent that certainly came to nothing; `done` follows as an entry of its own. `undone` once the
+    effect has been taken back."""
 
     waited: bool = False
     """Whether the run was suspended for it: then the actor's state is read afresh after it."""
@@ -163,6 +169,22 @@ class Run:
     execution: Execution | None = None
     """The one that is under way; None until it does something durable."""
 
+    cancelled: bool = False
+    """Whether somebody wants its end: what is still done is cleanup."""
+
+    interrupt: Callable[[], None] | None = None
+    """Cancels the task that executes the handler, once that has come as far as it was when its end was wanted: when all
+    of `unmet` is answered, or at the first thing that the journal has no answer to."""
+
+    unmet: set[tuple[str, int]] = field(default_factory=set)
+    """What was done until then and was not asked for again yet."""
+
+    task: "asyncio.Task[Any] | None" = None
+    """In which the handler is executed, while it is."""
+
+    cancellations: int = 0
+    """How often that task was cancelled before, or because somebody wants the run's end."""
+
     passed: Callable[[Entry], None] = field(default=_nobody)
     """Told each wait that the execution comes past: what was done before it is committed."""
 
@@ -185,10 +207,19 @@ class Run:
                 self.entries[entry.name, entry.occurrence] = before
         self._begun = ()
 
-    async def durably(self, call: Awaitable[T]) -> T:
-        """Do something durable."""
+    async def durably(self, call: Coroutine[Any, Any, T]) -> T:
+        """Do something durable. Not on the way out of a handler that is cut off: it will be executed again."""
+        if self.task is not None and self.task.cancelling() > self.cancellations:
+            call.close()
+            raise asyncio.CancelledError
         self.execution = self.execution or Execution()
-        return await self.execution.do(call)
+        try:
+            return await self.execution.do(call)
+        except Suspend:
+            if self.interrupt is not None:
+                self.stop()
+                await asyncio.get_running_loop().create_future()
+            raise
 
     @property
     def rest(self) -> Suspend:
@@ -209,6 +240,8 @@ class Run:
         occurrence = execution.counts.get(name, 0)
         execution.counts[name] = occurrence + 1
         known = (await self.loaded()).get((name, occurrence))
+        if self.cancelled:
+            await self._come_to_the_end(name, occurrence, answered=known is not None and known.phase == DONE)
         if known is not None and digest and known.digest and digest != known.digest:
             execution.changed[name, occurrence] = None
         return occurrence, known
@@ -245,7 +278,7 @@ class Run:
         entries = self._numbered([*self.noted, entry])
         self._recorded += len(entries)
         self.noted = ()
-        if entry.phase == DONE:
+        if entry.phase in (DONE, VOID):
             # Before it is stored: an attempt that is cut off here leaves the entry on its way, and the next attempt
             # comes after it in the log. An intent that nobody has acted upon may be made again.
             self.entries[entry.name, entry.occurrence] = entry
@@ -256,6 +289,36 @@ class Run:
     async def result_of(self, entry: Entry) -> Any:
         """What an entry of the journal remembers: JSON as a value or as bytes. Raises ResultLost."""
         return await self.memory.fetch(entry.result) if isinstance(entry.result, Blob) else entry.result
+
+    def cancel(self, entry: Entry) -> None:
+        """Take note that somebody wants its end: what comes after the entry in the journal is cleanup."""
+        place = (entry.name, entry.occurrence)
+        if not self.cancelled and place not in (self.entries or ()):
+            self.noted = (*self.noted, entry)
+        self.cancelled = True
+        self.unmet = set()
+        for before in self.entries or ():
+            if before == place:
+                break
+            self.unmet.add(before)
+
+    async def _come_to_the_end(self, name: str, occurrence: int, *, answered: bool) -> None:
+        """Let the cancellation of a handler come through before it does another thing; what comes later is cleanup."""
+        self.unmet.discard((name, occurrence))
+        if self.interrupt is not None:
+            if not answered or not self.unmet:
+                self.stop()
+            if not answered:
+                await asyncio.get_running_loop().create_future()
+        elif not answered:
+            for _ in range(GIVEN_UP_TICKS):
+                await asyncio.sleep(0)
+
+    def stop(self) -> None:
+        """Cancel the handler, once; it learns of it wherever it next waits."""
+        interrupt, self.interrupt = self.interrupt, None
+        if interrupt is not None:
+            interrupt()
 
     def note(self, entry: Entry) -> None:
         """Put an entry into the journal with whatever comes next: the log would lead to the same again until then."""

@@ -203,6 +203,10 @@ class Names:
         """What the subject of every such piece begins with."""
         return f"{self.root}.blob."
 
+    def journals_of_run(self, run: str) -> str:
+        """A run's journal, when only its token is known."""
+        return f"{self.root}.jrn.*.*.{token(run)}.*"
+
     def dead(self, agent: str, key: str, event_id: str) -> str:
         """A dead letter."""
         return f"{self.root}.dead.{token(agent)}.{token(key)}.{token(event_id)}"

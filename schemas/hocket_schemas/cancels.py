@@ -22,14 +22,20 @@ class CancelRequested(Event, type="hocket.cancel.requested.v1", retention=CANCEL
     run: str | None = Field(default=None, min_length=1)
     """The token of one handling."""
 
-    reason: str = ""
-    by: str
+    reason: str = Field(default="", max_length=2000)
+    by: str = Field(max_length=200)
 
     @model_validator(mode="after")
     def _names_one(self) -> Self:
         if [self.saga, self.key, self.run].count(None) != 2:
             raise ValueError("name exactly one of saga, key and run")
         return self
+
+    @property
+    def scope(self) -> tuple[str, str]:
+        """`saga`, `key` or `run`, and which."""
+        named = (("saga", self.saga), ("key", self.key), ("run", self.run))
+        return next((kind, name) for kind, name in named if name is not None)
 
 
 class EffectStatus(BaseModel):
@@ -45,7 +51,7 @@ class EffectStatus(BaseModel):
     """Of its arguments."""
 
     arguments: Any = None
-    """What it was called with, where it can be undone: a list, and an object by name."""
+    """What it was called with, if its undo may have to find out whether it happened: a list, and an object by name."""
 
     undoable: bool = False
     pivot: bool = False

@@ -23,7 +23,7 @@ SAYS: list[type[Event]] = [*ENDS, SagaExpired, SagaCompensated, SagaStuck, Cance
 
 E = TypeVar("E", bound=Event)
 
-coordinator = Agent(COORDINATOR, state=Record, version="2", state_kept=RECORD_KEPT)
+coordinator = Agent(COORDINATOR, state=Record, version="2", state_kept=RECORD_KEPT, heeds_cancels=False)
 
 
 def hear(event: type[E], take: Callable[[Record, E, Context[Record]], Sequence[Event | Asked]]) -> None:

@@ -1,7 +1,7 @@
-"""Runs in the simulated system: they step, sleep, wait and ask, decide differently each time, and are checked.
+"""Runs in the simulated system: they step, sleep, wait, ask and are cancelled, and are checked.
 
-Every part of a run between two waits says which execution it comes from and how much that execution emitted in
-it, so that what the log holds can only be whole parts, each once, of one execution each.
+They decide differently each time. Every part of a run between two waits says which execution it comes from and how
+much that execution emitted in it, so that what the log holds can only be whole parts, each once, of one execution each.
 """
 
 import asyncio
@@ -14,12 +14,14 @@ from pydantic import BaseModel
 
 from hocket.agent import Agent, Context
 from hocket.errors import WaitExpired
+from hocket.ids import cause_of
 from hocket.log.memory import MemoryServer
 from hocket.policy import Limits
 from hocket.run import DONE, Entry
 from hocket.subjects import tokens_of
 from hocket.testing import Bed
 from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested
+from hocket_schemas.cancels import CancelRequested, RunCancelled
 from hocket_schemas.event import Catalog, Event
 
 EVENTS = Catalog()
@@ -54,6 +56,10 @@ class Runs:
     def __init__(self, rng: random.Random, limits: Limits, runs: int) -> None:
         self.agent = Agent("runner", state=Marks, limits=limits)
         self.executions = 0
+        self.cleanups = 0
+        self.cancelled: set[str] = set()
+        """What somebody wants no more."""
+
         self._rng = rng
         self._runs = runs
         self._draws = 0
@@ -75,6 +81,14 @@ class Runs:
 
         @self.agent.on(Begun, emits=[Marked], waits=[Nudged])
         async def begin(event: Begun, ctx: Context[Marks]) -> None:
+            try:
+                await go_through(event, ctx)
+            except asyncio.CancelledError:
+                await ctx.step_with(draw, ctx.envelope.id, step_name="cleanup")
+                self.cleanups += 1
+                raise
+
+        async def go_through(event: Begun, ctx: Context[Marks]) -> None:
             self.executions += 1
             execution, of, drawn, answer = self.executions, ctx.envelope.id, [], ""
             for part in PARTS:
@@ -106,8 +120,13 @@ class Runs:
         """Begin runs, and send answers that come too early, in time and too late."""
         for n in range(self._runs):
             key = f"key-{self._rng.randrange(keys)}"
-            await bed.publish(Begun(asks=n % 2 == 0), key=key, event_id=f"begun-{n}", timeout_s=600.0)
+            saga = f"begun-{n}"
+            await bed.publish(Begun(asks=n % 2 == 0), key=key, saga=saga, event_id=saga, timeout_s=600.0)
             await asyncio.sleep(self._rng.random() * 2)
+            if self._rng.random() < 0.4:
+                self.cancelled.add(saga)
+                scope = self._rng.choice(({"saga": saga}, {"run": cause_of("runner", "/hocket/test", saga)}))
+                await bed.publish(CancelRequested(by="ada", **scope), key=key, event_id=f"no-{n}", timeout_s=600.0)
             await bed.publish(Nudged(n=n), key=key, event_id=f"nudged-{n}", timeout_s=600.0)
 
     async def decide(self, bed: Bed) -> None:
@@ -136,11 +155,15 @@ class Runs:
                 parts[data["of"], data["part"]].append(data)
         applied = self._applied(bed)
         dead = {orjson.loads(letter["event"])["id"] for letter in bed.dead(self.agent)}
+        ended = Counter(event.event for event in bed.events(RunCancelled))
         found = self._of_journals(server)
         for n in range(self._runs):
             of = f"begun-{n}"
-            if len(parts[of, "ended"]) == 0 and of not in dead:
+            if len(parts[of, "ended"]) == 0 and of not in dead | self.cancelled:
                 found.append(f"{of} never ended")
+            ends = bool(parts[of, "ended"]) + (of in dead) + ended[of]
+            if ends > 1:
+                found.append(f"{of} ended {ends} times")
             drawn: list[int] = []
             for part in PARTS:
                 marks = parts[of, part]

@@ -53,6 +53,7 @@ class Provoked:
     tenures: int = 0
     executions: int = 0
     resumptions: int = 0
+    cleanups: int = 0
 
 
 @dataclass
@@ -128,6 +129,7 @@ class Simulation:
                     for task in (*lives, people):
                         task.cancel()
             self.provoked.resumptions = self.runner.executions - self.runs
+            self.provoked.cleanups = self.runner.cleanups
             return self.violations(bed)
 
     async def _publish(self, bed: Bed) -> None:

@@ -23,7 +23,7 @@ def live(seeds: range) -> tuple[list[str], Provoked]:
     for seed in seeds:
         simulation = Simulation(seed)
         found += run_virtual(simulation.run())
-        for name in ("kills", "tenures", "executions", "resumptions"):
+        for name in ("kills", "tenures", "executions", "resumptions", "cleanups"):
             setattr(total, name, getattr(total, name) + getattr(simulation.provoked, name))
     return found, total
 
@@ -36,6 +36,7 @@ def test_no_schedule_loses_doubles_halves_or_reorders_anything(first: int) -> No
     assert provoked.kills > 3 * SEEDS_PER_TEST, "too little was provoked for the run to prove anything"
     assert provoked.executions > 23 * SEEDS_PER_TEST, "nothing was ever handled again"
     assert provoked.resumptions > 8 * SEEDS_PER_TEST, "no run ever went on"
+    assert provoked.cleanups > SEEDS_PER_TEST // 8, "hardly anything was ever cancelled"
 
 
 def test_a_seed_replays_the_same_life() -> None:
@@ -78,7 +79,7 @@ def _with_void_state_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     def void(self: worker.Worker, work) -> None:
         self._committer.finish(self.tenure, work.message.seq)
 
-    monkeypatch.setattr(worker.Worker, "_void", void)
+    monkeypatch.setattr(worker.Worker, "void", void)
 
 
 def _with_half_done_state_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,6 +133,27 @@ def test_each_wait_takes_another_answer() -> None:
     assert said == ["[1, 2, 3]"]
 
 
+def test_nothing_is_done_at_a_wait_that_stands_behind_it_in_a_finally() -> None:
+    cleaned: list[str] = []
+
+    async def clean() -> None:
+        cleaned.append("up")
+
+    async def tidy(ctx: Context[Notes]) -> str:
+        try:
+            return str((await ctx.wait(Answered)).n)
+        finally:
+            await ctx.step(clean)
+
+    async def script(case: Case) -> None:
+        await case.publish(Started())
+        assert cleaned == []
+        await case.publish(Answered(n=1))
+
+    assert Case(tidy).play(script) == ["1"]
+    assert cleaned == ["up"]
+
+
 def test_a_wait_that_expired_stays_expired_whatever_comes_later() -> None:
     async def patient(ctx: Context[Notes]) -> str:
         try:

@@ -1,6 +1,6 @@
 """Which runs an event is an answer to, and what a decision is worth when it comes."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,15 +8,17 @@ from typing import Any
 from hocket.agent import Agent
 from hocket.approval import judge
 from hocket.durable import decisions_on
+from hocket.engine.cancels import REQUESTED, Cancel, told
 from hocket.engine.handling import Handling, read
 from hocket.engine.recall import Recall
 from hocket.engine.runs import Head, Parked
 from hocket.errors import BadKey, MalformedEvent
 from hocket.log.base import Log, Message, Write
-from hocket.run import DONE, Entry
+from hocket.run import CANCEL, DONE, Entry
 from hocket.subjects import Names, address
 from hocket_schemas import gate
 from hocket_schemas.approvals import ApprovalDecided
+from hocket_schemas.cancels import CancelRequested
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.runtime import ScheduleDue
 from hocket_schemas.undoing import UndoRequested
@@ -47,6 +49,7 @@ class Answers:
         parked: Parked,
         recall: Recall,
         caught_up: Callable[[], Awaitable[None]],
+        ending: Mapping[str, Cancel],
     ) -> None:
         self._agent = agent.name
         self._handled = frozenset(agent.handlers) | {ScheduleDue.event_type, UndoRequested.event_type}
@@ -55,6 +58,7 @@ class Answers:
         self._parked = parked
         self._recall = recall
         self._caught_up = caught_up
+        self._ending = ending
         self._names = Names(log.domain, log.shard)
 
     def is_answer(self, message: Message) -> bool:
@@ -67,6 +71,8 @@ class Answers:
         envelope = read(message)
         if envelope.type != where.type:
             raise MalformedEvent(f"type {envelope.type!r} does not belong under {message.subject!r}")
+        if envelope.type == REQUESTED:
+            gate.event_of(envelope, CancelRequested)
         if envelope.type != ApprovalDecided.event_type:
             return Answer(self._parked.of_key(where.key, envelope.type))
         decided = gate.event_of(envelope, ApprovalDecided)
@@ -112,11 +118,18 @@ class Answers:
     async def _why_nothing_asks(self, key: str, approval: str) -> str:
         """Why a decision counts for nothing on which no run waits."""
         run = approval.rpartition(".")[0]
-        if self._run(key, approval) is not None:
+        head = self._run(key, approval)
+        if head is not None:
+            if head in self._ending:
+                return f"its run is {self._ending[head]}"
             await self._caught_up()  # the run may have ended just now
             found = await self._recall.read(f"{self._names.journal(self._agent, key, run)}.*")
-            for entry in (Entry.from_json(message.data) for message in found):
+            entries = [Entry.from_json(message.data) for message in found]
+            for entry in entries:
                 if entry.key == approval and entry.phase == DONE:
                     by = f" by {', '.join(entry.result['by'])}" if entry.result["by"] else ""
                     return f"it was decided before: {entry.result['option']}{by}"
+            for entry in entries:
+                if entry.kind == CANCEL:
+                    return f"its run was {told(entry.result['by'], entry.result['reason'])}"
         return f"nothing waits for a decision on {approval!r}"

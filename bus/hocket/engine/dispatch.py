@@ -5,10 +5,13 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from hocket.engine.cancels import Cancel
 from hocket.engine.handling import Received
 from hocket.engine.runs import Head
 from hocket.engine.transition import Cell
 from hocket.log.base import Message, Seq
+from hocket.run import Run
+from hocket.subjects import address
 from hocket_schemas.envelope import Envelope
 
 
@@ -39,7 +42,19 @@ class Work:
     received: Received | None = None
     """The event, once it has passed the gate."""
 
+    doing: Run | None = None
+    """What its handling does, once it has begun."""
+
+    cancel: Cancel | None = None
+    """By which its handling ends."""
+
     started_s: float = 0.0
+
+
+def going_on(run: str, head: Head, decisions: Sequence[tuple[int, Envelope]] = ()) -> Work:
+    """A run that was found, or whose time or answer has come, as work."""
+    key = address(head.subject).key
+    return Work(Seq(head.seq), key, head.suspect, run=run, head=head, decisions=decisions or None)
 
 
 @dataclass(slots=True, eq=False)

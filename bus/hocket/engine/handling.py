@@ -159,6 +159,11 @@ class Handling:
         own = received._replace(cause=done.effect_key)
         return self._write(own, Emission(done), 0, time, received.envelope.traceparent)
 
+    def told(self, received: Received, event: Event, i: int) -> Write:
+        """An event of the runtime's own about a handling, as its i-th."""
+        time = rfc3339(self._process.clock.now_s())
+        return self._write(received, Emission(event), i, time, received.envelope.traceparent)
+
     async def attempt(self, received: Received, state: Any, number: int, run: Run, fresh: Callable[[], Any]) -> Outcome:
         """Run the handler once, and decide what its end means."""
         handler = received.handler

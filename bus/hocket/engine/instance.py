@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import socket
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -12,13 +13,14 @@ from hocket.agent import Agent
 from hocket.beside import pass_on_cancellation
 from hocket.clock import rfc3339
 from hocket.engine import owner
+from hocket.engine.cancels import REQUESTED, Cancels, requested
 from hocket.engine.commit import Committer
 from hocket.engine.cursor import Cursor, Mark
 from hocket.engine.owner import Pulse
 from hocket.engine.schedules import Ticker
 from hocket.engine.transition import Tenure
 from hocket.engine.worker import Worker
-from hocket.errors import Fenced, LogError, PermissionDenied, TopologyMismatch
+from hocket.errors import Fenced, LogError, MalformedEvent, PermissionDenied, TopologyMismatch
 from hocket.log.base import Expect, Log, Seq, Write
 from hocket.process import Process
 from hocket.subjects import Names
@@ -114,14 +116,21 @@ class Instance:
         found = await owner.take_over(self._log, self._names, name, self._process)
         mark = found.mark or await self._first_mark(found.token)
         tenure = Tenure(name, self._names, found.token, found.doubt, Cursor(mark))
-        worker = Worker(self.agent, self._log, self._committer, tenure, process=self._process, shards=self._shards)
+        cancels = Cancels(self._process.clock, heeds=self.agent.heeds_cancels)
+        for request in await requested(self._log, self._names, until=found.token):
+            with suppress(MalformedEvent):  # it becomes a dead letter when it is delivered
+                cancels.hear(request)
+        worker = Worker(
+            self.agent, self._log, self._committer, tenure, cancels, process=self._process, shards=self._shards
+        )
         ticker = Ticker(self.agent, self._log, self._committer, tenure, process=self._process, shards=self._shards)
         self.role, self._worker = owner.OWNER, worker
         self.tenures += 1
         self.owning.set()
         self._note("owns", token=found.token, floor=mark.floor, runs=len(found.runs))
         await self._tell()
-        filters = [self._names.events_of_type(event_type) for event_type in self.agent.consumes]
+        types = sorted({*self.agent.consumes, REQUESTED})
+        filters = [self._names.events_of_type(event_type) for event_type in types]
         filters.append(self._names.commands_for(name))
         try:
             async with self._log.consume(name, filters, start=mark.floor + 1) as consumption:

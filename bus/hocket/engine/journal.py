@@ -138,14 +138,14 @@ class Memory:
 def _with(effect: EffectDone, outcome: Entry) -> EffectDone:
     """An effect as its saga learns of it: with its arguments and its outcome, or with the names of large ones."""
     told = {
-        "arguments": _told(outcome.arguments),
-        "result": _told(outcome.result),
+        "arguments": as_told(outcome.arguments),
+        "result": as_told(outcome.result),
         "large": isinstance(outcome.result, Blob),
     }
     return effect.model_copy(update=told)
 
 
-def _told(value: Any) -> Any:
+def as_told(value: Any) -> Any:
     """JSON as a value; a blob by its name."""
     if isinstance(value, Blob):
         return asdict(value)

@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import lru_cache
@@ -52,6 +53,9 @@ class Head:
 
     parked: str | None = None
     """Why a person has to look at it; None: nobody has to."""
+
+    saga: str = ""
+    """The event's, where it is not the key."""
 
     @property
     def waiting(self) -> bool:
@@ -136,8 +140,16 @@ class Parked:
         self._woken.add(run)
         return self._heads[run]
 
-    def take_out(self, run: str) -> None:
-        """Forget a run that goes on now."""
+    def within(self, scope: str, name: str) -> Iterator[tuple[str, Head]]:
+        """The runs that a request may be about: those of a `saga` or a `key`, or the one `run` of that token."""
+        for key, runs in self._by_key.items():
+            for run in runs:
+                head = self._heads[run]
+                if name == (head.saga or key if scope == "saga" else key if scope == "key" else run.rpartition(".")[2]):
+                    yield run, head
+
+    def take_out(self, run: str) -> bool:
+        """Forget a run that goes on now; False when it is not here."""
         head = self._heads.pop(run, None)
         self._woken.discard(run)
         if head is not None:
@@ -145,6 +157,7 @@ class Parked:
             self._by_key[key] = tuple(other for other in self._by_key[key] if other != run)
             if not self._by_key[key]:
                 del self._by_key[key]
+        return head is not None
 
     async def next_due(self) -> tuple[str, Head]:
         """Wait for the run whose time comes next, and wake it; never returns one early."""

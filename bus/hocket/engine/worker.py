@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, assert_never
@@ -11,8 +11,10 @@ from hocket.agent import Agent
 from hocket.clock import rfc3339
 from hocket.engine.answers import Answers
 from hocket.engine.blobs import Blobs
+from hocket.engine.cancelling import Cancelled, Cancelling
+from hocket.engine.cancels import Cancels
 from hocket.engine.commit import Committer
-from hocket.engine.dispatch import Actor, Cells, Dispatcher, Work
+from hocket.engine.dispatch import Actor, Cells, Dispatcher, Work, going_on
 from hocket.engine.handling import Again, Dead, Done, Handling, Received, Waits
 from hocket.engine.journal import Journals, Memory
 from hocket.engine.live import LiveOutput
@@ -26,7 +28,6 @@ from hocket.process import Process
 from hocket.run import Run
 from hocket.subjects import address
 from hocket.telemetry import note
-from hocket_schemas.envelope import Envelope
 
 
 class Worker:
@@ -38,6 +39,7 @@ class Worker:
         log: Log,
         committer: Committer,
         tenure: Tenure,
+        cancels: Cancels,
         *,
         process: Process,
         shards: int,
@@ -57,9 +59,20 @@ class Worker:
         self._parked = Parked(process.clock)
         self._recall = Recall(log)
         caught_up = partial(committer.caught_up, tenure)
-        self._answers = Answers(agent, log, self._handling, self._parked, self._recall, caught_up)
+        self._answers = Answers(agent, log, self._handling, self._parked, self._recall, caught_up, cancels.ending)
         blobs = Blobs(agent.name, log, self._handling, agent.limits)
         self._journals = Journals(tenure, committer, self._recall, self._handling, blobs, agent.limits)
+        self._cancelling = Cancelling(
+            agent,
+            log,
+            tenure,
+            cancels,
+            self,
+            process=process,
+            handling=self._handling,
+            journals=self._journals,
+            parked=self._parked,
+        )
         self._dispatcher: Dispatcher
         self._room = asyncio.Event()
         self._pending = 0
@@ -86,7 +99,10 @@ class Worker:
             self._dispatcher = Dispatcher(self._turn, tasks, limits.concurrency)
             self._resume(runs)
             ended = tasks.create_task(self.tenure.ended())
-            inflow = [tasks.create_task(work) for work in (self._pump(consumption), self._wake(), ticking)]
+            inflow = [
+                tasks.create_task(work)
+                for work in (self._pump(consumption), self._wake(), ticking, self._cancelling.serve())
+            ]
             beside = (self._move_out_slow(), self._recall.serve(), self.live.serve())
             others = [tasks.create_task(work) for work in beside]
             await stop.wait()
@@ -116,16 +132,16 @@ class Worker:
         running: list[Work] = []
         for run, head in runs:
             if head.waiting:
-                self._parked.park(run, head)
+                self._cancelling.keep(run, head)
             else:
-                running.append(_going_on(run, head))
+                running.append(going_on(run, head))
         for work in sorted(running, key=lambda work: work.seq):
             self._dispatcher.add(work)
 
     async def _wake(self) -> None:
         """Let each waiting run go on when its time has come."""
         while True:
-            self._dispatcher.add(_going_on(*await self._parked.next_due()))
+            self._dispatcher.add(going_on(*await self._parked.next_due()))
 
     async def _pump(self, consumption: Consumption) -> None:
         """Take deliveries into the window, in log order."""
@@ -137,7 +153,7 @@ class Worker:
                 await self._room.wait()
             for message in await consumption.take(max(1, window - cursor.in_hand)):
                 self._pending = message.pending
-                if cursor.begin(message.seq):
+                if cursor.begin(message.seq) and not self._cancelling.deliver(message):
                     suspect = message.seq < self.tenure.doubt
                     self._dispatcher.add(Work(message.seq, _key_of(message), suspect, message))
             if cursor.floor > acked:
@@ -145,6 +161,9 @@ class Worker:
                 await consumption.ack(acked)
 
     async def _turn(self, actor: Actor, work: Work) -> None:
+        await self._cancelling.turn(work, self.life(work))
+
+    async def life(self, work: Work) -> None:
         """The life of one event. Nothing of it is in the log before the one append that finishes it."""
         message = work.message or await self._take_up(work)
         if message is None:
@@ -157,15 +176,16 @@ class Worker:
             await self._bury(work, message, received)
             return
         work.received = received
-        cell = await self._load(actor.key)
         memory = Memory(self._journals, self._answers, self.live, work)
-        run = Run(memory, emitted=work.head.emitted if work.head else 0)
+        run = work.doing = Run(memory, emitted=work.head.emitted if work.head else 0)
         attempts = 0
-        while True:
+        cell = None if self._cancelling.stops(work) else await self._load(work.key)
+        while work.cancel is None:
             attempts += 1
             self._process.reach("before handler")
             state = self._scratch(cell) if run.emitted or work.head else cell and cell.value
-            outcome = await self._handling.attempt(received, state, attempts, run, lambda: self._scratch(cell))
+            execution = self._handling.attempt(received, state, attempts, run, lambda: self._scratch(cell))
+            outcome = await self._cancelling.interruptible(work, execution)
             self._process.reach("after handler")
             match outcome:
                 case Done():
@@ -177,19 +197,28 @@ class Worker:
                 case Again(wait_s, error):
                     self._note("attempt failed", id=received.envelope.id, attempt=attempts, error=repr(error))
                     self._restore(cell)
-                    await asyncio.sleep(wait_s)
+                    await self._cancelling.interruptible(work, asyncio.sleep(wait_s))
                 case Dead():
                     self._restore(cell)
                     await self._bury(work, message, outcome)
                     return
+                case Cancelled(error):
+                    self._restore(cell)
+                    await self._cancelling.end(work, error)
+                    return
                 case _:
                     assert_never(outcome)
+        await self._cancelling.clean_up(work)
 
     async def _take_up(self, work: Work) -> Message | None:
-        """Read a run's event and journal again. When the event has aged out of the log, the run's end says so."""
+        """Read a run's event and journal again. When the event has aged out of the log, the run's end says so.
+
+        None: there is nothing more to do. A run that waited may have been cancelled before its turn came.
+        """
         assert work.head is not None
         assert work.run is not None
-        self._parked.take_out(work.run)
+        if not self._parked.take_out(work.run) and work.head.waiting and work.cancel is None:
+            return None
         subject = work.head.subject
         journal = self._names.journal(self._agent.name, work.key, work.run.rpartition(".")[2])
         found = await self._recall.read(subject, f"{journal}.*")
@@ -223,6 +252,14 @@ class Worker:
         if cell is not None:
             cell.value = self._handling.read_state(cell.data)
 
+    async def scratch(self, key: str) -> Callable[[], Any]:
+        """Gives copies of an actor's state, for an execution that must not change it."""
+        cell = self._cells.get(key)
+        if cell is None and self._agent.state_type is not None:
+            message = await self._log.last(self._names.actor(self._agent.name, key))
+            return lambda: self._handling.read_state(message.data) if message else self._handling.fresh_state()
+        return lambda: self._scratch(cell)
+
     def _scratch(self, cell: Cell | None) -> Any:
         """A copy of the actor's state as it is now."""
         return self._handling.read_state(cell.data) if cell is not None else None
@@ -241,9 +278,9 @@ class Worker:
         # The head says that its answer has come, in the same commit that finishes the answer: whoever recovers
         # after that goes on with the run.
         transition.records += [Write(run, head.to_json()) for run, head in woken]
-        await self._put(transition, work, ends=True)
+        await self.put(transition, work, ends=True)
         for run, head in woken:
-            self._dispatcher.add(_going_on(run, head, answer.decisions))
+            self._dispatcher.add(going_on(run, head, answer.decisions))
 
     async def _commit(self, work: Work, cell: Cell | None, done: Done, run: Run) -> None:
         """Hand the outcome to the committer."""
@@ -257,7 +294,7 @@ class Worker:
         if run.noted:
             transition.records += self._journals.writes(work, run.of_end())
         transition.single = done.home and len(done.events) == 1 and not (transition.cell or transition.records)
-        await self._put(transition, work, ends=True)
+        await self.put(transition, work, ends=True)
 
     async def _park(
         self, work: Work, received: Received, cell: Cell | None, done: Done | None, run: Run, suspend: Suspend
@@ -274,15 +311,15 @@ class Worker:
         name = work.run or self._names.run(self._agent.name, work.key, received.cause)
         if done is None:
             if head != work.head:  # it was woken for nothing: the log has to say again what it waits for
-                await self._put(Transition(self.tenure, None, records=[Write(name, head.to_json())]), work, ends=False)
-            self._parked.park(name, head)
+                await self.put(Transition(self.tenure, None, records=[Write(name, head.to_json())]), work, ends=False)
+            self._cancelling.keep(name, head)
             return
         head = replace(head, emitted=run.emitted + len(done.events))
         transition = self._transition(work, cell, done)
         transition.records += self._journals.writes(work, run.of_wait(head.emitted))
         transition.records.append(Write(name, head.to_json()))
-        if await self._put(transition, work, ends=False):
-            self._parked.park(name, head)
+        if await self.put(transition, work, ends=False):
+            self._cancelling.keep(name, head)
 
     def _transition(self, work: Work, cell: Cell | None, done: Done) -> Transition:
         """What the handler's execution changed: its events, and the state if it is another one now."""
@@ -297,9 +334,9 @@ class Worker:
         self._process.reach("before dead letter")
         transition = Transition(self.tenure, self._finishes(work))
         transition.records.append(self._handling.dead_letter(message, work.key, dead))
-        await self._put(transition, work, ends=True)
+        await self.put(transition, work, ends=True)
 
-    async def _put(self, transition: Transition, work: Work, *, ends: bool) -> bool:
+    async def put(self, transition: Transition, work: Work, *, ends: bool) -> bool:
         """Queue the transition; False when an earlier owner's outcome was found instead.
 
         Only suspects and waits stay for their fate: a suspect's state may turn out to be void, and a run must
@@ -336,10 +373,10 @@ class Worker:
         self._committer.put(transition)
         if fate is None or await fate:
             return True
-        self._void(work)
+        self.void(work)
         return False
 
-    def _void(self, work: Work) -> None:
+    def void(self, work: Work) -> None:
         """An earlier owner's handling of this event is in the log: count it as done, and forget ours."""
         self._note("done before", seq=work.seq)
         self._cells.drop(work.key)
@@ -348,6 +385,10 @@ class Worker:
             self._room.set()
         else:
             self._committer.put(Transition(self.tenure, None, records=[tombstone(work.run)]))
+
+    def finish(self, seq: Seq) -> None:
+        """Let the cursor count an event as finished, after all that was put so far."""
+        self._committer.put(Transition(self.tenure, seq, settled=lambda stored: self._room.set()))
 
     async def _move_out_slow(self) -> None:
         """Give each event that takes long a run head, so that the cursor's floor can go on without it."""
@@ -382,6 +423,7 @@ class Worker:
             version=self._agent.version,
             since=rfc3339(self._process.clock.now_s()),
             suspect=suspect,
+            saga=received.saga if received.saga != received.key else "",
         )
 
     def _finishes(self, work: Work) -> Seq | None:
@@ -390,12 +432,6 @@ class Worker:
 
     def _note(self, event: str, **fields: Any) -> None:
         note(logging.INFO, event, agent=self._agent.name, shard=self._log.shard, **fields)
-
-
-def _going_on(run: str, head: Head, decisions: Sequence[tuple[int, Envelope]] = ()) -> Work:
-    """A run that was found, or whose time or answer has come, as work."""
-    key = address(head.subject).key
-    return Work(Seq(head.seq), key, head.suspect, run=run, head=head, decisions=decisions or None)
 
 
 def _key_of(message: Message) -> str:

@@ -7,15 +7,16 @@ from typing import Any
 
 from hocket.approval import judge
 from hocket.client import Bus
+from hocket.engine.cancels import told
 from hocket.engine.runs import Head
 from hocket.errors import DecisionRefused, MalformedEvent, NotFound
-from hocket.run import BEGUN, DONE, EFFECT, PARKED, VOID, Entry
+from hocket.run import BEGUN, CANCEL, DONE, EFFECT, PARKED, UNDONE, VOID, Entry
 from hocket.subjects import Names, tokens_of
 from hocket_schemas import gate
 from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested
 from hocket_schemas.envelope import Envelope
 
-STATES = {BEGUN: "unknown", PARKED: "parked", VOID: "not done", DONE: "done"}
+STATES = {BEGUN: "unknown", PARKED: "parked", VOID: "not done", DONE: "done", UNDONE: "undone"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class EffectDone:
     saga: str
     run: str
     state: str
-    """`unknown` (its intent is in the log, its outcome is not), `parked`, `not done`, `failed` or `done`."""
+    """`unknown` (its intent is in the log, its outcome is not), `parked`, `not done`, `failed`, `done` or `undone`."""
 
     at: str
     idempotency_key: str
@@ -66,10 +67,17 @@ async def open_runs(bus: Bus) -> AsyncIterator[OpenRun]:
 
 
 async def asking(bus: Bus, approval: str) -> OpenRun:
-    """The run that waits for a decision. Raises NotFound."""
+    """The run that waits for a decision. Raises NotFound, and DecisionRefused when the run was cancelled."""
     async for run in open_runs(bus):
         if run.request is not None and run.request.approval == approval:
             return run
+    token = approval.rpartition(".")[0]
+    for shard, log in enumerate(bus.logs if token else ()):
+        async with aclosing(log.scan([Names(bus.domain, shard).journals_of_run(token)])) as messages:
+            async for message in messages:
+                entry = Entry.from_json(message.data)
+                if entry.kind == CANCEL:
+                    raise DecisionRefused(f"its run was {told(entry.result['by'], entry.result['reason'])}")
     raise NotFound(f"nothing waits for a decision on {approval!r}")
 
 

@@ -14,6 +14,7 @@ from hocket.approval import APPROVE
 from hocket.client import Bus, Receipt, open_bus
 from hocket.clock import LoopClock
 from hocket.crashpoints import Reach, pass_by
+from hocket.engine.cancels import REQUESTED
 from hocket.engine.cursor import Mark
 from hocket.engine.runs import LONGEST_LOOK_S, Head
 from hocket.host.crew import Crew, running
@@ -146,7 +147,8 @@ class Bed:
         if record is None:
             return False
         mark = Mark.from_json(record.data)
-        filters = [self.names.events_of_type(event_type) for event_type in agent.consumes]
+        types = {*agent.consumes, REQUESTED}
+        filters = [self.names.events_of_type(event_type) for event_type in types]
         filters.append(self.names.commands_for(agent.name))
         waiting = self.server.since(mark.floor + 1, filters, 1 << 30)
         return not any(m.seq > mark.upto or m.seq in mark.open for m in waiting)

@@ -1,0 +1,121 @@
+"""What was cancelled: read from the log alone, so that every owner knows the same."""
+
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from hocket.clock import Clock
+from hocket.engine.handling import read
+from hocket.log.base import Log, Message, Seq
+from hocket.subjects import Names
+from hocket_schemas import gate
+from hocket_schemas.cancels import CANCEL_KEPT, CancelRequested
+from hocket_schemas.runtime import ScheduleDue
+
+REQUESTED = CancelRequested.event_type
+
+OWN_TYPES = "hocket."
+"""What the type of a fact that the runtime states begins with. Such facts are handled in a cancelled saga too: they
+are about its end. Only a schedule's tick is work like any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """A request, as far as it says what it is about."""
+
+    seq: Seq
+    id: str
+    reason: str
+    by: str
+    scope: tuple[str, str]
+    """`saga`, `key` or `run`, and which."""
+
+    until_s: float
+    """When the log forgets it, in seconds since the Unix epoch."""
+
+    def __str__(self) -> str:
+        return told(self.by, self.reason)
+
+
+class Extent(NamedTuple):
+    """All that a request can be about, of one handling."""
+
+    seq: int
+    """Of the event."""
+
+    type: str
+    key: str
+    saga: str
+    run: str
+
+
+class Cancels:
+    """Every request that the log holds, for one agent on one shard. It forgets them when the log does."""
+
+    def __init__(self, clock: Clock, *, heeds: bool) -> None:
+        self._clock = clock
+        self._heeds = heeds
+        self._known: dict[int, Cancel] = {}
+        self._named: dict[tuple[str, str], Cancel] = {}
+        """The newest by what it names."""
+
+        self.ending: dict[str, Cancel] = {}
+        """The waiting runs that are being ended, by the subjects of their heads."""
+
+    def __bool__(self) -> bool:
+        return bool(self._known)
+
+    def hear(self, message: Message) -> tuple[Cancel, bool]:
+        """Take a request in; whether it is a new one. Raises MalformedEvent."""
+        known = self._known.get(message.seq)
+        if known is not None:
+            return known, False
+        envelope = read(message)
+        asked = gate.event_of(envelope, CancelRequested)
+        until_s = message.time_ns / 1e9 + CANCEL_KEPT.total_seconds()
+        cancel = Cancel(message.seq, envelope.id, asked.reason, asked.by, asked.scope, until_s)
+        self._forget()
+        self._known[cancel.seq] = cancel
+        before = self._named.get(cancel.scope)
+        if before is None or before.seq < cancel.seq:
+            self._named[cancel.scope] = cancel
+        return cancel, True
+
+    def covering(self, what: Extent) -> Cancel | None:
+        """The request by which a handling ends or does not begin; None: it may go on."""
+        found = self._named.get(("run", what.run))
+        own = what.type.startswith(OWN_TYPES) and what.type != ScheduleDue.event_type
+        if found is None and self._heeds and not own:
+            found = self._named.get(("saga", what.saga))
+            if found is None:
+                found = self._named.get(("key", what.key))
+                if found is not None and found.seq < what.seq:
+                    return None
+        return found
+
+    def _forget(self) -> None:
+        """Let go of the oldest, as the log does."""
+        now_s = self._clock.now_s()
+        while self._known:
+            oldest = self._known[next(iter(self._known))]
+            if oldest.until_s > now_s:
+                return
+            del self._known[oldest.seq]
+            if self._named.get(oldest.scope) is oldest:
+                del self._named[oldest.scope]
+
+
+def told(by: str, reason: str) -> str:
+    """By whom something was cancelled, and why."""
+    return f"cancelled by {by}: {reason}" if reason else f"cancelled by {by}"
+
+
+async def requested(log: Log, names: Names, *, until: Seq) -> list[Message]:
+    """The requests that the log holds up to a sequence."""
+    found = []
+    async with aclosing(log.scan([names.events_of_type(REQUESTED)])) as messages:
+        async for message in messages:
+            if message.seq > until:
+                break
+            found.append(message)
+    return found
