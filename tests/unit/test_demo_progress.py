@@ -1,11 +1,12 @@
 """What a demo says while it plays."""
 
 from dataclasses import replace
+from io import StringIO
 from typing import Any
 
 import pytest
 
-from hocket.cli.telling import preview
+from hocket.cli.telling import Teller, preview
 from hocket.demo.progress import Progress
 from hocket.observe.fact import Fact
 from hocket_schemas.approvals import ApprovalRequested
@@ -149,3 +150,15 @@ def test_whoever_decides_sees_what_is_in_the_brief_and_what_is_not(text: str | N
     assert "Not read:  7 documents" in lines
     assert "0.md is binary" in lines
     assert "and 2 more" in lines
+
+
+async def test_what_is_said_while_somebody_is_asked_comes_afterwards() -> None:
+    out = StringIO()
+    teller = Teller(out)
+
+    with teller.paused():
+        teller.say("publisher", "approved by ann")
+        said_early = out.getvalue()
+
+    assert said_early == ""
+    assert "publisher    approved by ann" in out.getvalue()

@@ -9,7 +9,8 @@ import pytest
 from pydantic import BaseModel
 
 from hocket.agent import Agent
-from hocket.cli.deeds import named, outcome, took, waiting_for
+from hocket.cli.deeds import NAME_LENGTH_MAX, named, outcome, took, waiting_for
+from hocket.cli.output import short
 from hocket.context import Context
 from hocket.errors import MalformedEvent, NotFound
 from hocket.log.base import Write
@@ -227,7 +228,7 @@ async def test_a_reason_tells_what_agents_did_on_the_way_and_who_approved() -> N
         ("step", half.__qualname__, "50"),
         ("step", f"{half.__qualname__} #2", "25"),
         ("approval", "Buy it?", "approved by ann: cheap"),
-        ("effect", order.name, "X7"),
+        ("effect", short(order.name, NAME_LENGTH_MAX), "X7"),
     ]
     assert all(took(deed) for deed in handling.did)
     assert len(decided) == 1

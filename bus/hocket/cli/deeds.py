@@ -9,6 +9,8 @@ from hocket.observe.deeds import Handling
 from hocket.observe.history import Remembered, RunHead
 from hocket.run import APPROVAL, BEGUN, DONE, EFFECT, NOTICE, PARKED, SLEEP, VOID, WAIT
 
+NAME_LENGTH_MAX = 40
+
 
 def print_handlings(handlings: Sequence[Handling]) -> None:
     """Print what agents did with events, one thing a line."""
@@ -25,7 +27,7 @@ def print_handlings(handlings: Sequence[Handling]) -> None:
 
 def named(deed: Remembered) -> str:
     """Its name without its kind, from the second of its name on with its number."""
-    text = deed.name.removeprefix(f"{deed.kind} ")
+    text = short(deed.name.removeprefix(f"{deed.kind} "), NAME_LENGTH_MAX)
     return f"{text} #{deed.occurrence + 1}" if deed.occurrence else text
 
 

@@ -28,10 +28,16 @@ class Teller:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._began_s = asyncio.get_running_loop().time()
+        self._held: list[str] | None = None
+        """What is said while the terminal is needed for something else."""
 
     def say(self, who: str, what: str) -> None:
         """One line."""
-        print(self.line(who, what), file=self._out, flush=True)
+        line = self.line(who, what)
+        if self._held is None:
+            self._put(line)
+        else:
+            self._held.append(line)
 
     def line(self, who: str, what: str) -> str:
         """`  1.25 s  librarian    found 79 documents`."""
@@ -53,8 +59,17 @@ class Teller:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """The terminal is needed for something else."""
-        yield
+        """The terminal is needed for something else: what is said meanwhile comes afterwards."""
+        self._held = []
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            for line in held:
+                self._put(line)
+
+    def _put(self, line: str) -> None:
+        print(line, file=self._out, flush=True)
 
 
 class LiveTeller(Teller):
@@ -70,15 +85,11 @@ class LiveTeller(Teller):
         self._agents: Sequence[str] = ()
         self._shown_s = 0.0
 
-    def say(self, who: str, what: str) -> None:
-        """One line, above the table."""
-        self._console.print(self.line(who, what))
-
     def see(self, entry: Entry, progress: Progress, steps: Sequence[Step]) -> None:
         """Something has appeared in the log."""
         super().see(entry, progress, steps)
         now_s = asyncio.get_running_loop().time()
-        if steps or now_s > self._shown_s + REFRESH_S:
+        if self._held is None and (steps or now_s > self._shown_s + REFRESH_S):
             self._shown_s = now_s
             self._live.update(self._table(progress), refresh=True)
 
@@ -94,9 +105,13 @@ class LiveTeller(Teller):
         """Take the table away, and put it back."""
         self._live.stop()
         try:
-            yield
+            with super().paused():
+                yield
         finally:
             self._live.start()
+
+    def _put(self, line: str) -> None:
+        self._console.print(line)  # above the table
 
     def _table(self, progress: Progress) -> Any:
         from rich.table import Table
