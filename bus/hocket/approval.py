@@ -7,11 +7,14 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from hocket_schemas.approvals import ApprovalDecided
+from hocket_schemas.approvals import ApprovalDecided, ApprovalEscalated
 
 APPROVE = "approve"
 DENY = "deny"
 EXPIRED = "expired"
+
+SAID = (ApprovalDecided.event_type, ApprovalEscalated.event_type)
+"""The types of what is judged."""
 
 
 class Asked(Protocol):
@@ -23,6 +26,8 @@ class Asked(Protocol):
     def options(self) -> Sequence[str]: ...
     @property
     def approvers(self) -> Sequence[str]: ...
+    @property
+    def escalate_to(self) -> Sequence[str]: ...
     @property
     def quorum(self) -> int: ...
     @property
@@ -36,6 +41,7 @@ class Terms(NamedTuple):
     digest: str
     options: tuple[str, ...]
     approvers: tuple[str, ...]
+    escalate_to: tuple[str, ...]
     quorum: int
     details: None = None
 
@@ -65,16 +71,24 @@ def digest_of(question: str, details: Any, options: Sequence[str]) -> str:
     return blake2b(shown, digest_size=16).hexdigest()
 
 
-def judge(request: Asked, decided: Sequence[ApprovalDecided]) -> tuple[Decision | None, list[str | None]]:
-    """What the decisions, in log order, come to so far; and for each of them why it does not count, or None.
+def judge(
+    request: Asked, said: Sequence[ApprovalDecided | ApprovalEscalated]
+) -> tuple[Decision | None, list[str | None]]:
+    """What is said of an approval, in log order, comes to so far; and for each why it does not count, or None.
 
-    The first option needs a quorum of different people; any other option decides at once.
+    The first option needs a quorum of different people; any other option decides at once. Those to whom it is
+    escalated may decide after that and not before, whenever it is judged.
     """
     outcome: Decision | None = None
     in_favour: list[str] = []
     refusals: list[str | None] = []
-    for decision in decided:
-        refusal = _refusal(request, decision, in_favour)
+    approvers = tuple(request.approvers)
+    for decision in said:
+        if isinstance(decision, ApprovalEscalated):
+            approvers = (*request.approvers, *request.escalate_to)
+            refusals.append(None)
+            continue
+        refusal = _refusal(request, decision, approvers, in_favour)
         if outcome is not None:
             refusal = f"it was decided before: {outcome.option} by {', '.join(outcome.by)}"
         refusals.append(refusal)
@@ -91,11 +105,13 @@ def judge(request: Asked, decided: Sequence[ApprovalDecided]) -> tuple[Decision 
     return outcome, refusals
 
 
-def _refusal(request: Asked, decision: ApprovalDecided, in_favour: Sequence[str]) -> str | None:
+def _refusal(
+    request: Asked, decision: ApprovalDecided, approvers: Sequence[str], in_favour: Sequence[str]
+) -> str | None:
     if decision.digest != request.digest:
         return "it was about something else than what is asked now"
-    if request.approvers and decision.by not in request.approvers:
-        return f"{decision.by} is none of those who may decide: {', '.join(request.approvers)}"
+    if approvers and decision.by not in approvers:
+        return f"{decision.by} is none of those who may decide: {', '.join(approvers)}"
     if decision.option not in request.options:
         return f"{decision.option!r} is none of the options: {', '.join(request.options)}"
     if decision.by in in_favour:

@@ -11,6 +11,7 @@ from typing_extensions import TypeVar
 
 from hocket import durable
 from hocket.approval import APPROVE, DENY, Decision, digest_of
+from hocket.asking import approve
 from hocket.clock import utc
 from hocket.collect import Awaited, Wanted, collect
 from hocket.effect import Effect
@@ -251,13 +252,26 @@ class Context(Generic[S]):
         approvers: Sequence[str] = (),
         quorum: int = 1,
         timeout: timedelta | float | None = None,
+        escalate_after: timedelta | float | None = None,
+        escalate_to: Sequence[str] = (),
     ) -> Decision:
         """Ask people, and wait for as long as it takes, or until `timeout`.
 
         They decide on exactly what they are shown: question, details (anything that is JSON or a model) and
         options, of which the first goes ahead. It takes `quorum` of the `approvers` (nobody named: anybody);
         any other option decides at once. After the timeout the decision is `expired`.
+
+        With nothing decided `escalate_after` the question, the same is asked of `escalate_to` as well, by an event
+        of its own. From then on they may decide too; what was decided before counts, and the timeout goes on.
         """
+        delay_s = None if timeout is None else _seconds(timeout)
+        after_s = None if escalate_after is None else _seconds(escalate_after)
+        if (after_s is None) != (not escalate_to):
+            raise UsageError("an escalation wants both: escalate_after and escalate_to")
+        if after_s is not None and not approvers:
+            raise UsageError("anybody may decide from the start; name approvers, or do not escalate")
+        if after_s is not None and delay_s is not None and after_s >= delay_s:
+            raise UsageError(f"an escalation after {after_s} s never comes: the timeout is {delay_s} s")
         shown = orjson.loads(as_json(details))
         request = ApprovalRequested(
             approval=self.cause,
@@ -268,9 +282,10 @@ class Context(Generic[S]):
             options=list(options),
             approvers=list(approvers),
             quorum=quorum,
+            escalate_to=list(escalate_to),
         )
-        delay_s = None if timeout is None else _seconds(timeout)
-        return await self._durably(durable.approve(self.run, self.process, request, delay_s, self._ask))
+        asking = approve(self.run, self.process, request, delay_s=delay_s, escalate_after_s=after_s, ask=self._ask)
+        return await self._durably(asking)
 
     async def stream(self, text: str) -> None:
         """Say something to whoever listens now, such as a model's tokens as they come.

@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from hocket import run as journal
-from hocket.approval import EXPIRED, Decision, judge
 from hocket.clock import rfc3339
 from hocket.effect import Effect, NotDone, key_of
 from hocket.errors import MalformedEvent, UsageError, WaitExpired
@@ -17,7 +16,7 @@ from hocket.policy import Retry
 from hocket.process import Process
 from hocket.run import BEGUN, DONE, PARKED, VOID, Entry, Run, call, digest_of, failure_of, typed
 from hocket_schemas import gate
-from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested, EffectResolved
+from hocket_schemas.approvals import EffectResolved
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.event import Event
 from hocket_schemas.undoing import EffectDone
@@ -289,59 +288,6 @@ async def wait(
     if not replayed:
         run.begin(Entry(name, occurrence, journal.WAIT, rfc3339(now_s), phase=BEGUN, until_s=until_s))
     raise Suspend(until_s, replayed=replayed, waits=names)
-
-
-async def approve(
-    run: Run, process: Process, request: ApprovalRequested, delay_s: float | None, ask: Callable[[Event], None]
-) -> Decision:
-    """Ask people, and wait until enough of them have decided, or it is too late. Always suspends the run."""
-    name = f"approval {request.question}"
-    occurrence, known = await run.recall(name, request.digest)
-    now_s = process.clock.now_s()
-    replayed = known is not None
-    if known is None:
-        until_s = None if delay_s is None else now_s + delay_s
-        expires = None if until_s is None else rfc3339(until_s)
-        asked = request.model_copy(update={"approval": f"{request.approval}.{occurrence}", "expires": expires})
-        known = Entry(
-            name,
-            occurrence,
-            journal.APPROVAL,
-            rfc3339(now_s),
-            phase=BEGUN,
-            digest=request.digest,
-            until_s=until_s,
-            key=asked.approval,
-            arguments=asked.model_dump(mode="json"),
-        )
-        run.begin(known)
-        ask(asked)
-    elif known.phase == DONE:
-        run.passed(known)
-        return Decision(**{**known.result, "by": tuple(known.result["by"])})
-    else:
-        asked = ApprovalRequested.model_validate(known.arguments)
-        answers = await run.memory.answers([ApprovalDecided.event_type])
-        decision, _ = judge(asked, decisions_on(asked.approval, answers))
-        if decision is None and known.until_s is not None and known.until_s <= now_s:
-            decision = Decision(EXPIRED, details=asked.details)
-        if decision is not None:
-            known = replace(known, at=rfc3339(now_s), phase=DONE, result=asdict(decision), waited=True)
-            run.note(known)
-            run.passed(known)
-            return decision
-    raise Suspend(
-        known.until_s,
-        replayed=replayed,
-        waits=(ApprovalDecided.event_type,),
-        approval=known.arguments,
-    )
-
-
-def decisions_on(approval: str, answers: Sequence[tuple[int, Envelope]]) -> list[ApprovalDecided]:
-    """Those of some answers that are decisions on an approval, in log order."""
-    found = (read_answer(envelope, ApprovalDecided) for _, envelope in answers)
-    return [event for event in found if isinstance(event, ApprovalDecided) and event.approval == approval]
 
 
 def by_name(types: Sequence[type[Event]]) -> dict[str, type[Event]]:

@@ -35,6 +35,31 @@ class ApprovalRequested(Event, type="hocket.approval.requested.v1"):
     expires: str | None = None
     """When it is too late, RFC 3339."""
 
+    escalates: str | None = None
+    """When it is asked of a wider circle, unless it is decided by then, RFC 3339; None: never, or it has been."""
+
+    escalate_to: list[str] = Field(default_factory=list)
+    """Who may decide as well from then on."""
+
+
+class ApprovalEscalated(Event, type="hocket.approval.escalated.v1"):
+    """Nobody has decided for long, so the same is asked of more people. From here on in the log they may decide."""
+
+    approval: str
+    agent: str
+    question: str
+    details: Any = None
+    digest: str
+    """The same as before: decisions that were made count."""
+
+    options: list[str] = Field(min_length=2)
+    approvers: list[str]
+    """All who may decide now."""
+
+    quorum: int = Field(default=1, ge=1)
+    expires: str | None = None
+    """When it is too late, counted from the first question."""
+
 
 class ApprovalDecided(Event, type="hocket.approval.decided.v1"):
     """Somebody decided. Travels as a command to the agent that asked."""

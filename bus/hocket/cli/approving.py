@@ -12,7 +12,7 @@ from hocket.cli.reach import Domain, Nats, opened, reading, running_place
 from hocket.errors import NotFound
 from hocket.host import runtime
 from hocket.observe.runs import asking, decide, effects, open_runs
-from hocket_schemas.approvals import ApprovalDecided, EffectResolved
+from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested, EffectResolved
 
 commands = typer.Typer()
 
@@ -34,14 +34,23 @@ async def _approvals(nats: str | None, domain: str | None, as_json: bool) -> Non
         print_json([{**(run.head.approval or {}), "key": run.key, "since": run.head.since} for run in waiting])
         return
     print_table(
-        ["id", "agent", "key", "until", "question", "details"],
+        ["id", "agent", "key", "of", "until", "question", "details"],
         [
-            [r.approval, run.agent, run.key, clock_time(r.expires), r.question, short(r.details)]
+            [r.approval, run.agent, run.key, _asked(r), clock_time(r.expires), r.question, short(r.details)]
             for run in waiting
             if (r := run.request) is not None
         ],
         empty="nothing waits for a decision",
     )
+
+
+def _asked(request: ApprovalRequested) -> str:
+    """Who may decide now."""
+    if not request.approvers:
+        return "anybody"
+    escalated = bool(request.escalate_to) and request.escalates is None
+    people = [*request.approvers, *(request.escalate_to if escalated else ())]
+    return ", ".join(people) + (" (escalated)" if escalated else "")
 
 
 @commands.command("approve", epilog="Example: hocket approve 1f0c9e21d4b7a6c35e80.0 --reason 'cheap enough'")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hocket.agent import Agent
-from hocket.approval import judge
-from hocket.durable import decisions_on
+from hocket.approval import SAID, judge
+from hocket.asking import said_on
 from hocket.engine.cancels import REQUESTED, Cancel, told
 from hocket.engine.handling import Handling, read
 from hocket.engine.recall import Recall
@@ -32,7 +32,7 @@ class Answer:
     """The runs that go on."""
 
     decisions: Sequence[tuple[int, Envelope]] = ()
-    """The decisions that an approval was decided by: all that count, since none after them does."""
+    """What was said of an approval until it was decided: all that counts, since nothing after it does."""
 
     events: list[Write] = field(default_factory=list)
     """What is said about it."""
@@ -82,10 +82,11 @@ class Answers:
             refusal = await self._why_nothing_asks(where.key, decided.approval)
         else:
             made: list[tuple[int, Envelope]] = [(message.seq, envelope)]
-            if head.approval.quorum > 1 or self._parked.woken(run):
-                found = await self.since(where.key, [ApprovalDecided.event_type], head.seq)
+            wider = bool(head.approval.escalate_to)
+            if head.approval.quorum > 1 or wider or self._parked.woken(run):
+                found = await self.since(where.key, SAID if wider else SAID[:1], head.seq)
                 made = [(seq, other) for seq, other in found if seq <= message.seq]
-            outcome, refusals = judge(head.approval, decisions_on(decided.approval, made))
+            outcome, refusals = judge(head.approval, said_on(decided.approval, made))
             if refusals[-1] is None:
                 return Answer([(run, head)] if outcome else [], decisions=made)
             refusal = refusals[-1]

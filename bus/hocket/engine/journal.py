@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from hocket.approval import SAID
 from hocket.blob import Blob
 from hocket.engine.answers import Answers
 from hocket.engine.blobs import Blobs, Large
@@ -20,7 +21,6 @@ from hocket.errors import UsageError
 from hocket.log.base import Message, Write
 from hocket.policy import Limits
 from hocket.run import Entry
-from hocket_schemas.approvals import ApprovalDecided
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.undoing import EffectDone
 
@@ -130,7 +130,7 @@ class Memory:
 
     async def answers(self, types: Sequence[str]) -> Sequence[tuple[int, Envelope]]:
         """See `hocket.run.Memory.answers`."""
-        if self.work.decisions is not None and list(types) == [ApprovalDecided.event_type]:
+        if self.work.decisions is not None and set(types) <= set(SAID):
             return self.work.decisions
         return await self.replies.for_handler(self.work.key, types, self.work.seq)
 

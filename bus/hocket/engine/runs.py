@@ -68,7 +68,8 @@ class Head:
         asked = self.approval
         if isinstance(asked, dict):
             options, approvers = _shared(tuple(asked["options"])), _shared(tuple(asked["approvers"]))
-            asked = Terms(asked["approval"], asked["digest"], options, approvers, asked["quorum"])
+            wider = _shared(tuple(asked.get("escalate_to", ())))
+            asked = Terms(asked["approval"], asked["digest"], options, approvers, wider, asked["quorum"])
         return replace(self, approval=asked, parked=None) if self.approval or self.parked else self
 
     def to_json(self) -> bytes:

@@ -13,7 +13,7 @@ from hocket.errors import DecisionRefused, MalformedEvent, NotFound
 from hocket.run import BEGUN, CANCEL, DONE, EFFECT, PARKED, UNDONE, VOID, Entry
 from hocket.subjects import Names, tokens_of
 from hocket_schemas import gate
-from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested
+from hocket_schemas.approvals import ApprovalDecided, ApprovalEscalated, ApprovalRequested
 from hocket_schemas.envelope import Envelope
 
 STATES = {BEGUN: "unknown", PARKED: "parked", VOID: "not done", DONE: "done", UNDONE: "undone"}
@@ -91,21 +91,24 @@ async def decide(bus: Bus, run: OpenRun, decision: ApprovalDecided, *, event_id:
     assert request is not None, "the run asks nobody"
     names = Names(bus.domain, run.shard)
     asked = names.events_of_key(run.key, ApprovalRequested.event_type)
+    escalated = names.events_of_key(run.key, ApprovalEscalated.event_type)
     answered = names.commands_of_key(run.agent, run.key, ApprovalDecided.event_type)
-    made: list[ApprovalDecided] = []
+    said: list[ApprovalDecided | ApprovalEscalated] = []
     question: Envelope | None = None
-    async with aclosing(bus.logs[run.shard].scan([asked, answered], start=run.head.seq)) as messages:
+    async with aclosing(bus.logs[run.shard].scan([asked, escalated, answered], start=run.head.seq)) as messages:
         async for message in messages:
             try:
                 envelope = gate.read(message.data, None, message.headers)
                 match gate.event_of(envelope):
                     case ApprovalRequested(approval=request.approval):
                         question = envelope
-                    case ApprovalDecided(approval=request.approval) as earlier:
-                        made.append(earlier)
+                    case (
+                        ApprovalDecided(approval=request.approval) | ApprovalEscalated(approval=request.approval)
+                    ) as earlier:
+                        said.append(earlier)
             except MalformedEvent:
                 continue
-    refusal = judge(request, [*made, decision])[1][-1]
+    refusal = judge(request, [*said, decision])[1][-1]
     if refusal is not None:
         raise DecisionRefused(refusal)
     saga, cause = (question.correlationid, question.id) if question else (None, None)
