@@ -151,6 +151,11 @@ class Names:
         """The record of how far the agent has come."""
         return f"{self.root}.cur.{token(agent)}"
 
+    @property
+    def cursors(self) -> str:
+        """How far each agent of the shard has come."""
+        return f"{self.root}.cur.*"
+
     def actor(self, agent: str, key: str) -> str:
         """The record of an actor's state."""
         return f"{self.root}.act.{token(agent)}.{token(key)}"

@@ -42,7 +42,9 @@ def at_home(event: Event, ctx: Context[Record]) -> bool:
     if saga is None:
         return False  # only a key or a run is to be cancelled, no saga
     if ctx.key != saga:
-        ctx.emit(event, key=saga, saga=saga, to=ctx.agent)
+        # A request that was published as part of its saga is a copy for another shard, and is at home as well.
+        if not (isinstance(event, CancelRequested) and ctx.saga == saga):
+            ctx.emit(event, key=saga, saga=saga, to=ctx.agent)
         return False
     ctx.state.saga = saga
     return True

@@ -54,7 +54,7 @@ def test_the_version_is_the_packages(hocket: Hocket) -> None:
 COMMANDS = ["up", "run", "new", "publish", "sagas", "why", "history", "agents", "check", "graph", "doctor", "dead"]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "redrive", "discard", "schedules"])
+@pytest.mark.parametrize("command", [*COMMANDS, "redrive", "discard", "schedules", "cancel"])
 def test_every_command_explains_itself_with_an_example(hocket: Hocket, command: str) -> None:
     ended = hocket(command, "--help")
 
@@ -88,6 +88,9 @@ def test_every_listing_has_a_form_for_programs(hocket: Hocket, command: str) -> 
         ("redrive", "x", "--edit", "[]"),
         ("redrive", "x", "--edit", "{"),
         ("discard", "x"),
+        ("cancel",),
+        ("cancel", "s", "--key", "k"),
+        ("cancel", "--run", ""),
         ("discard", "x", "--reason", " "),
         ("run", "x", "--log", "xml"),
         ("publish", "a.b.v1", "{}", "--timeout", "soon"),

@@ -11,6 +11,7 @@ from hocket.observe.deeds import Handled, Handling, deeds
 from hocket.observe.fact import Fact, fact_of
 from hocket.observe.letters import FILTERS_MAX, DeadLetter, letters_about
 from hocket.subjects import Names, address, tokens_of
+from hocket_schemas.cancels import CancelRequested, RunCancelled
 
 CHAIN_MAX = 1000
 """Longest chain that is followed; redriving may join several of the hop limit's length."""
@@ -53,6 +54,7 @@ async def why(bus: Bus, event_id: str) -> Chain:
         bus, facts[-1].shard, [(f.id, f.key) for f in facts[:-1] if f.shard == facts[-1].shard]
     )
     led_to, more = await _consequences(bus, facts[-1])
+    led_to = sorted([*led_to, *await _ended_by(bus, facts[-1])], key=lambda fact: fact.seq)
     letters = sorted([*letters, *more], key=lambda letter: letter.seq)
     handlings = await deeds(bus, facts[-1].shard, await _handled(bus, facts, led_to))
     return Chain(tuple(facts), missing, tuple(led_to), tuple(letters), tuple(handlings))
@@ -85,6 +87,14 @@ async def _consequences(bus: Bus, fact: Fact) -> tuple[list[Fact], list[DeadLett
         led_to += [*after, *waiting]
         letters += died
     return sorted({f.seq: f for f in led_to}.values(), key=lambda f: f.seq), letters
+
+
+async def _ended_by(bus: Bus, request: Fact) -> list[Fact]:
+    """The ends of runs that a request to cancel has brought about. They follow from what these runs handled."""
+    if request.type != CancelRequested.event_type:
+        return []
+    ends = [fact_of(delivery) async for delivery in bus.read(RunCancelled) if delivery.shard == request.shard]
+    return [end for end in ends if isinstance(end.data, dict) and end.data.get("request") == request.id]
 
 
 async def followers(bus: Bus, fact: Fact) -> list[Fact]:
