@@ -1,6 +1,7 @@
 """An effect: a step that touches the outside world, and what is needed to do it once, or to undo it."""
 
 import inspect
+import typing
 from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -49,6 +50,9 @@ class Effect(Generic[P, R]):
 
         self.takes_key = takes_key(function)
         self.undo_function: Callable[..., Awaitable[None]] | None = None
+        self.undoes_unseen = False
+        """Whether the undo is called with None as well, where it is not known that there is anything to undo."""
+
         self.undo_retry = Retry()
         """How often an undo is tried before a person is asked."""
 
@@ -62,9 +66,12 @@ class Effect(Generic[P, R]):
     def undo(self, function: Function) -> Function:
         """Register what undoes it: takes the same arguments, and the outcome at the end. Used as a decorator.
 
-        It may be called again after a crash, so undoing twice has to be harmless.
+        It may be called again after a crash, so undoing twice has to be harmless. If the outcome's annotation allows
+        None, it is also called for a call that nobody saw the end of and that left no trace so far: where the
+        receiver knows the idempotency key (a parameter `key`), that can refuse what is still on its way.
         """
         self.undo_function = function
+        self.undoes_unseen = takes_none_last(function)
         return function
 
     def verify(self, function: Function) -> Function:
@@ -87,6 +94,17 @@ class NotDone(Exception):
 def takes_key(function: Callable[..., Any]) -> bool:
     """Whether a function wants the idempotency key."""
     return "key" in inspect.signature(function).parameters
+
+
+def takes_none_last(function: Callable[..., Any]) -> bool:
+    """Whether the last positional parameter, beside the key, is annotated with a type that None belongs to."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [p.name for p in inspect.signature(function).parameters.values() if p.kind in kinds and p.name != "key"]
+    try:
+        hints = typing.get_type_hints(function)
+    except NameError:
+        return False  # it names what is defined further down
+    return bool(names) and type(None) in typing.get_args(hints.get(names[-1]))
 
 
 def key_of(saga: str, name: str, arguments: Any) -> str:

@@ -37,6 +37,9 @@ async def _answer(
     def failed(error: object) -> UndoFailed:
         return UndoFailed(effect=asked.effect, effect_key=asked.effect_key, agent=ctx.agent, error=str(error))
 
+    def undone(*, happened: bool) -> EffectUndone:
+        return EffectUndone(effect=asked.effect, effect_key=asked.effect_key, agent=ctx.agent, happened=happened)
+
     if declared is None:
         return failed(f"agent {ctx.agent} does not declare it any more")
     try:
@@ -45,8 +48,8 @@ async def _answer(
         arguments, keywords = typed_arguments(declared.function, given)
         if asked.unknown:
             outcome = await _find(declared, asked, ctx, arguments, keywords)
-            if outcome is None:
-                return EffectUndone(effect=asked.effect, effect_key=asked.effect_key, agent=ctx.agent, happened=False)
+            if outcome is None and not declared.undoes_unseen:
+                return undone(happened=False)
         else:
             outcome = typed(declared.function, await _fetched(asked.result, ctx) if asked.large else asked.result)
         if declared.undo_function is None:
@@ -54,7 +57,7 @@ async def _answer(
         await _undo(declared, asked, ctx, [*arguments, outcome], keywords)
     except (ResultLost, StepFailed, UsageError) as error:
         return failed(error)
-    return EffectUndone(effect=asked.effect, effect_key=asked.effect_key, agent=ctx.agent)
+    return undone(happened=not asked.unknown or outcome is not None)
 
 
 async def _fetched(name: dict[str, Any], ctx: Context[Any]) -> bytes:
@@ -65,8 +68,10 @@ async def _fetched(name: dict[str, Any], ctx: Context[Any]) -> bytes:
 async def _find(
     declared: Effect[Any, Any], asked: UndoRequested, ctx: Context[Any], arguments: list[Any], keywords: dict[str, Any]
 ) -> Any:
-    """The outcome of a call that nobody saw the end of; None: it did not happen."""
+    """The outcome of a call that nobody saw the end of; None: it has not happened, or nobody can tell."""
     verify = declared.verify_function
+    if verify is None and declared.undoes_unseen:
+        return None
     if verify is None:
         raise UsageError("it is not known whether it happened, and it has no verify")
     given = keywords | ({"key": asked.effect_key} if takes_key(verify) else {})
