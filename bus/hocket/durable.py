@@ -103,6 +103,7 @@ async def effect(
         known = await _do(run, process, declared, arguments, keywords, known)
         await run.remember(known, _told(agent, declared, known))
         process.reach("after outcome")
+        await run.halt()
     if known.waited:
         run.passed(known)
     if known.error is not None:
@@ -162,11 +163,16 @@ async def _do(
             process.reach("after intent")
         attempts += 1
         try:
-            async with asyncio.timeout(declared.timeout_s):
-                result = await call(declared.function, arguments, called)
+            with run.away():
+                async with asyncio.timeout(declared.timeout_s):
+                    result = await call(declared.function, arguments, called)
         except Exception as failure:
             policy = declared.retry
             unknown = not isinstance(failure, NotDone)
+            if run.interrupt is not None and not (policy and isinstance(failure, policy.never)):
+                if not unknown:
+                    run.note(replace(known, phase=VOID))
+                await run.halt()
             if policy is None:
                 if not unknown:
                     await run.remember(replace(known, phase=VOID))

@@ -72,6 +72,9 @@ class Limits:
     drain_s: float = 10.0
     """How long a stopping worker lets running handlers finish."""
 
+    grace_s: float = 10.0
+    """How long the call of an effect may go on when its run is cancelled, so that its outcome is seen, in seconds."""
+
     cleanup_s: float = 10.0
     """How long a handler that is cancelled may take to clean up; then it is cancelled again, each second."""
 

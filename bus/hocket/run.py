@@ -3,7 +3,8 @@
 import asyncio
 import inspect
 import typing
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
@@ -176,6 +177,9 @@ class Run:
     """Cancels the task that executes the handler, once that has come as far as it was when its end was wanted: when all
     of `unmet` is answered, or at the first thing that the journal has no answer to."""
 
+    outside: int = 0
+    """How many calls of effects are under way. The handler is not interrupted in their middle, for some time."""
+
     unmet: set[tuple[str, int]] = field(default_factory=set)
     """What was done until then and was not asked for again yet."""
 
@@ -306,13 +310,29 @@ class Run:
         """Let the cancellation of a handler come through before it does another thing; what comes later is cleanup."""
         self.unmet.discard((name, occurrence))
         if self.interrupt is not None:
-            if not answered or not self.unmet:
+            if (not answered or not self.unmet) and not self.outside:
                 self.stop()
             if not answered:
                 await asyncio.get_running_loop().create_future()
         elif not answered:
             for _ in range(GIVEN_UP_TICKS):
                 await asyncio.sleep(0)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Call an effect's function."""
+        self.outside += 1
+        try:
+            yield
+        finally:
+            self.outside -= 1
+
+    async def halt(self) -> None:
+        """Go no further if somebody wants the run's end: an effect that was under way has come to its own."""
+        if self.interrupt is not None:
+            if not self.outside:
+                self.stop()
+            await asyncio.get_running_loop().create_future()
 
     def stop(self) -> None:
         """Cancel the handler, once; it learns of it wherever it next waits."""

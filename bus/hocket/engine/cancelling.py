@@ -168,8 +168,7 @@ class Cancelling:
                 if work.cancel is not None and work.doing is not None and work.doing.task is not None:
                     note(logging.INFO, "cancels", agent=self._agent.name, run=extent.run, request=cancel.id)
                     work.doing.cancel(self._entry(cancel))
-                    self._limit(work.doing)
-                    _interrupt(work.doing)
+                    self._stop(work.doing)
         for run, head in list(self._parked.within(*cancel.scope)):
             self.keep(run, head)
 
@@ -238,6 +237,19 @@ class Cancelling:
         """What the journal keeps of a request."""
         told = {"by": cancel.by, "reason": cancel.reason}
         return Entry(CANCEL, 0, CANCEL, rfc3339(self._process.clock.now_s()), key=cancel.id, result=told)
+
+    def _stop(self, run: Run) -> None:
+        """Interrupt a handler: at once, or when the effects that it is about have come to their ends, in bounds."""
+
+        def interrupt() -> None:
+            self._limit(run)
+            _interrupt(run)
+
+        run.interrupt = interrupt
+        if run.outside:
+            asyncio.get_running_loop().call_later(self._agent.limits.grace_s, run.stop)
+        else:
+            run.stop()
 
     def _limit(self, run: Run) -> None:
         """Give a handler its time for cleanup, and no more."""
