@@ -13,6 +13,7 @@ from hocket.approval import Decision
 from hocket.clock import LoopClock
 from hocket.engine.runs import LONGEST_LOOK_S
 from hocket.errors import UsageError
+from hocket.host.crew import running
 from hocket.log.memory import MemoryServer
 from hocket.run import Run
 from hocket.testing import Bed, run_virtual
@@ -281,6 +282,64 @@ def test_a_thirty_day_approval_expires_and_a_decision_after_that_is_refused() ->
     assert case.refusals == ["it was decided before: expired"]
 
 
+@pytest.mark.parametrize("away_s", [10.0, 31 * DAY_S])
+def test_a_decision_counts_once_when_the_process_dies_before_the_run_has_gone_on(away_s: float) -> None:
+    case = Case(ask)
+    bed, left = case.bed, 2
+
+    async def story() -> list[str]:
+        died = asyncio.Event()
+        log = bed.server.connect()
+
+        def reach(point: str) -> None:
+            nonlocal left
+            left -= point == "after handler"
+            if left == 0:
+                log.kill()
+                died.set()
+
+        agents, bed.agents = bed.agents, ()
+        async with bed:
+            bed.agents = agents
+            dying = asyncio.ensure_future(bed.crew_on(log, reach=reach).run())
+            await bed.owned()
+            await bed.publish(Started(), key="k")
+            await bed.settled()
+            asked = bed.events(ApprovalRequested)[-1]
+            decided = ApprovalDecided(approval=asked.approval, digest=asked.digest, option="approve", by="ada")
+            await bed.bus.command(decided, to="waiter", key="k")
+            await died.wait()
+            dying.cancel()
+            await asyncio.wait([dying])
+            assert bed.events(Ended) == []
+            case.clock.advance(away_s)
+            async with running(bed.crew()):
+                await bed.quiet()
+                await asyncio.sleep(60)
+                assert bed.events(ApprovalRefused) == []
+                return [ended.said for ended in bed.events(Ended)]
+
+    assert run_virtual(story()) == ["approve by ada: {'cents': 100}"]
+
+
+def test_a_run_that_an_answer_has_woken_holds_nothing_up() -> None:
+    async def slow(ctx: Context[Notes]) -> str:
+        answer = await ctx.wait(Answered)
+        await asyncio.sleep(600)
+        return str(answer.n)
+
+    async def script(case: Case) -> None:
+        await case.publish(Started())
+        await case.bed.publish(Answered(n=1), key="k")
+        await asyncio.sleep(60)
+        (head,) = case.bed.runs(case.agent)
+        assert not case.bed._waits(head), "whoever recovers now goes on with it"
+        assert case.bed._finished(case.agent), "its answer holds up the floor"
+        await asyncio.sleep(600)
+
+    assert Case(slow).play(script) == ["1"]
+
+
 def test_an_edited_detail_is_what_was_decided() -> None:
     async def script(case: Case) -> None:
         await case.publish(Started())
@@ -329,25 +388,28 @@ def test_a_handling_that_has_ended_or_waits_leaves_nothing_to_be_collected() -> 
         await ctx.sleep(DAY_S)
         return Ended(said=str(event.n))
 
+    def kept() -> int:
+        return sum(isinstance(each, Run | Context) for each in gc.get_objects())
+
     async def story() -> list[int]:
-        kept = []
+        counts = [kept()]
         async with Bed(agent) as bed:
             for n in range(20):
                 await bed.publish(Asked(n=n))
             await bed.settled()
             await asyncio.sleep(1)
-            kept.append(sum(isinstance(each, Run | Context) for each in gc.get_objects()))
+            counts.append(kept())
             await asyncio.sleep(2 * DAY_S)
             await bed.quiet()
             assert len(bed.events(Ended)) == 20
-            kept.append(sum(isinstance(each, Run | Context) for each in gc.get_objects()))
-        return kept
+            counts.append(kept())
+        return counts
 
     gc.collect()
     gc.disable()
     try:
-        waiting, ended = run_virtual(story())
+        before, waiting, ended = run_virtual(story())
     finally:
         gc.enable()
 
-    assert (waiting, ended) == (0, 0)
+    assert (waiting, ended) == (before, before)

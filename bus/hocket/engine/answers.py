@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hocket.agent import Agent
-from hocket.approval import SAID, judge
+from hocket.approval import EXPIRED, SAID, judge
 from hocket.asking import said_on
 from hocket.engine.cancels import REQUESTED, Cancel, told
 from hocket.engine.handling import Handling, read
@@ -17,7 +17,7 @@ from hocket.log.base import Log, Message, Write
 from hocket.run import CANCEL, DONE, Entry
 from hocket.subjects import Names, address
 from hocket_schemas import gate
-from hocket_schemas.approvals import ApprovalDecided
+from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested
 from hocket_schemas.cancels import CancelRequested
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.runtime import ScheduleDue
@@ -79,7 +79,9 @@ class Answers:
         run = self._run(where.key, decided.approval)
         head = self._parked.asking(run, decided.approval) if run else None
         if run is None or head is None:
-            refusal = await self._why_nothing_asks(where.key, decided.approval)
+            refusal = await self._why_nothing_asks(where.key, decided.approval, message.seq)
+            if refusal is None:
+                return Answer()
         else:
             made: list[tuple[int, Envelope]] = [(message.seq, envelope)]
             wider = bool(head.approval.escalate_to)
@@ -116,8 +118,8 @@ class Answers:
         except BadKey:
             return None
 
-    async def _why_nothing_asks(self, key: str, approval: str) -> str:
-        """Why a decision counts for nothing on which no run waits."""
+    async def _why_nothing_asks(self, key: str, approval: str, seq: int) -> str | None:
+        """Why a decision counts for nothing on which no run waits; None: it did count, and is delivered again."""
         run = approval.rpartition(".")[0]
         head = self._run(key, approval)
         if head is not None:
@@ -128,9 +130,21 @@ class Answers:
             entries = [Entry.from_json(message.data) for message in found]
             for entry in entries:
                 if entry.key == approval and entry.phase == DONE:
+                    if entry.result["option"] != EXPIRED and await self._counted(key, entry, seq):
+                        return None
                     by = f" by {', '.join(entry.result['by'])}" if entry.result["by"] else ""
                     return f"it was decided before: {entry.result['option']}{by}"
             for entry in entries:
                 if entry.kind == CANCEL:
                     return f"its run was {told(entry.result['by'], entry.result['reason'])}"
         return f"nothing waits for a decision on {approval!r}"
+
+    async def _counted(self, key: str, decided: Entry, seq: int) -> bool:
+        """Whether a decision was one of those that an approval was decided by.
+
+        A run whose time comes right after a crash finds it in the log before it is delivered again.
+        """
+        asked = ApprovalRequested.model_validate(decided.arguments)
+        found = await self.since(key, SAID, 1)
+        _, refusals = judge(asked, said_on(decided.key, [made for made in found if made[0] <= seq]))
+        return refusals[-1:] == [None]

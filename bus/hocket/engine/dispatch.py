@@ -39,6 +39,9 @@ class Work:
     decisions: Sequence[tuple[int, Envelope]] | None = None
     """Those that decided what it asked, where it was they that woke it."""
 
+    answered: Seq | None = None
+    """The answer that woke it, if that is finished by its next append."""
+
     received: Received | None = None
     """The event, once it has passed the gate."""
 
@@ -51,10 +54,12 @@ class Work:
     started_s: float = 0.0
 
 
-def going_on(run: str, head: Head, decisions: Sequence[tuple[int, Envelope]] = ()) -> Work:
+def going_on(
+    run: str, head: Head, decisions: Sequence[tuple[int, Envelope]] = (), *, answered: Seq | None = None
+) -> Work:
     """A run that was found, or whose time or answer has come, as work."""
     key = address(head.subject).key
-    return Work(Seq(head.seq), key, head.suspect, run=run, head=head, decisions=decisions or None)
+    return Work(Seq(head.seq), key, head.suspect, run=run, head=head, decisions=decisions or None, answered=answered)
 
 
 @dataclass(slots=True, eq=False)

@@ -72,6 +72,11 @@ class Head:
             asked = Terms(asked["approval"], asked["digest"], options, approvers, wider, asked["quorum"])
         return replace(self, approval=asked, parked=None) if self.approval or self.parked else self
 
+    @property
+    def woken(self) -> "Head":
+        """The same once its answer has come."""
+        return replace(self, until_s=0.0, approval=None)
+
     def to_json(self) -> bytes:
         """The record's body."""
         return orjson.dumps({name: getattr(self, name) for name in self.__slots__})

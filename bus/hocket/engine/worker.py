@@ -218,6 +218,8 @@ class Worker:
         assert work.head is not None
         assert work.run is not None
         if not self._parked.take_out(work.run) and work.head.waiting and work.cancel is None:
+            if work.answered is not None:
+                self.finish(work.answered)
             return None
         subject = work.head.subject
         journal = self._names.journal(self._agent.name, work.key, work.run.rpartition(".")[2])
@@ -271,15 +273,21 @@ class Worker:
         except (MalformedEvent, NotFound) as error:
             await self._bury(work, message, Dead(error, 0))
             return
+        woken = [(run, head) for run, head in answer.runs if self._parked.wake(run)]
+        if len(woken) == 1:
+            # The append by which the run ends, or waits again, finishes the answer too. Until then a crash leaves
+            # the run waiting and the answer open: it is delivered again and wakes the run again.
+            self._dispatcher.running.pop(work, None)
+            self.handled += 1
+            (run, head) = woken[0]
+            self._dispatcher.add(going_on(run, head, answer.decisions, answered=work.seq))
+            return
+        heads = [(run, head.woken) for run, head in woken]
+        # The heads say that their answer has come, in the commit that finishes it, since no one run can answer for it.
         transition = Transition(self.tenure, work.seq, events=answer.events)
-        woken = [
-            (run, replace(head, until_s=0.0, approval=None)) for run, head in answer.runs if self._parked.wake(run)
-        ]
-        # The head says that its answer has come, in the same commit that finishes the answer: whoever recovers
-        # after that goes on with the run.
-        transition.records += [Write(run, head.to_json()) for run, head in woken]
+        transition.records += [Write(run, head.to_json()) for run, head in heads]
         await self.put(transition, work, ends=True)
-        for run, head in woken:
+        for run, head in heads:
             self._dispatcher.add(going_on(run, head, answer.decisions))
 
     async def _commit(self, work: Work, cell: Cell | None, done: Done, run: Run) -> None:
@@ -312,6 +320,8 @@ class Worker:
         if done is None:
             if head != work.head:  # it was woken for nothing: the log has to say again what it waits for
                 await self.put(Transition(self.tenure, None, records=[Write(name, head.to_json())]), work, ends=False)
+            elif work.answered is not None:
+                self.finish(work.answered)
             self._cancelling.keep(name, head)
             return
         head = replace(head, emitted=run.emitted + len(done.events))
@@ -346,6 +356,8 @@ class Worker:
         if work.received is not None:
             self.live.forget(work.key, work.received.cause)
         self.handled += ends
+        if transition.finishes is None:
+            transition.finishes = work.answered
         cell = transition.cell
         if ends and work.run is not None:
             transition.records.append(tombstone(work.run))
@@ -384,14 +396,16 @@ class Worker:
             self._committer.finish(self.tenure, work.seq)
             self._room.set()
         else:
-            self._committer.put(Transition(self.tenure, None, records=[tombstone(work.run)]))
+            self._committer.put(Transition(self.tenure, work.answered, records=[tombstone(work.run)]))
 
     def finish(self, seq: Seq) -> None:
         """Let the cursor count an event as finished, after all that was put so far."""
         self._committer.put(Transition(self.tenure, seq, settled=lambda stored: self._room.set()))
 
     async def _move_out_slow(self) -> None:
-        """Give each event that takes long a run head, so that the cursor's floor can go on without it."""
+        """Give each event that takes long a run head, so that the cursor's floor can go on without it; likewise
+        each run that an answer has woken.
+        """
         slow_s = self._agent.limits.slow_s
         loop = asyncio.get_running_loop()
         while True:
@@ -401,6 +415,17 @@ class Worker:
                     break
                 if work.run is None and work.received is not None:
                     self._move_out(work, work.received)
+                elif work.head is not None and work.answered is not None:
+                    self._keep_woken(work, work.head)
+
+    def _keep_woken(self, work: Work, head: Head) -> None:
+        """Write down that a run's answer has come; whoever recovers after that goes on with the run."""
+        assert work.run is not None
+        work.head = head.woken
+        waking = Transition(self.tenure, work.answered, records=[Write(work.run, work.head.to_json())])
+        waking.settled = lambda stored: self._room.set()
+        self._committer.put(waking)
+        work.answered = None
 
     def _move_out(self, work: Work, received: Received) -> None:
         """Open a run for the event. Its handling goes on; its end will be the run's end."""
