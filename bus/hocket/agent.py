@@ -197,18 +197,28 @@ class Agent(Generic[S]):
         retry: Retry | None = None,
         idempotent: bool = False,
         pivot: bool = False,
+        irreversible: bool = False,
         timeout_s: float | None = None,
     ) -> Callable[[Callable[P, Awaitable[R]]], Effect[P, R]]:
         """Declare a step that touches the outside world; used as a decorator.
 
         A parameter named `key` gets the idempotency key: pass it on. `idempotent` says that the receiver takes
         a second call with the same key for the first. `retry` tries again while nothing is known to have
-        happened: after NotDone, or when the effect can verify, or is idempotent. After a `pivot` a saga can only
-        go forward: it is not undone any more. A call that takes longer than `timeout_s` has an unknown outcome.
+        happened: after NotDone, or when the effect can verify, or is idempotent. A call that takes longer than
+        `timeout_s` has an unknown outcome. After a `pivot` a saga can only go forward: nothing is undone any more.
+        So it is after what is `irreversible`, which is refused besides (NotCleared) until an approval or a pivot has
+        come before it, in the run or in what led to it.
         """
 
         def declare(function: Callable[P, Awaitable[R]]) -> Effect[P, R]:
-            effect = Effect(function, retry=retry, idempotent=idempotent, pivot=pivot, timeout_s=timeout_s)
+            effect = Effect(
+                function,
+                retry=retry,
+                idempotent=idempotent,
+                pivot=pivot,
+                irreversible=irreversible,
+                timeout_s=timeout_s,
+            )
             if effect.name in self.effects:
                 raise UsageError(f"agent {self.name!r} already has an effect {effect.name!r}")
             self.effects[effect.name] = effect

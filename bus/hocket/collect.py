@@ -9,7 +9,7 @@ import orjson
 from hocket import run as journal
 from hocket.blob import INLINE_BYTES_MAX
 from hocket.clock import rfc3339
-from hocket.durable import by_name, read_answer, remembered_answer
+from hocket.durable import answer_of, by_name, read_answer, remembered_answer
 from hocket.errors import UsageError, WaitExpired
 from hocket.execution import Suspend
 from hocket.process import Process
@@ -70,6 +70,7 @@ async def collect(
         answers = orjson.loads(result) if isinstance(result, bytes) else result
         for answer in answers:
             run.take(answer["seq"])
+            run.clear(answer.get("cleared"))
         if known.waited:
             run.passed(known)
         return [remembered_answer(name, answer, of_type) for answer in answers]
@@ -94,6 +95,7 @@ async def collect(
     answers = [answer for answer, _ in found]
     for answer in answers:
         run.take(answer["seq"])
+        run.clear(answer.get("cleared"))
     known = replace(known, result=journal.as_json(answers))
     if len(known.result) > INLINE_BYTES_MAX:
         await run.remember(known)
@@ -117,7 +119,7 @@ async def _counting(run: Run, of_type: dict[str, type[Event]], wanted: Wanted) -
             if same in seen:
                 continue
             seen.add(same)
-        found.append(({"seq": seq, "type": envelope.type, "data": envelope.data}, event))
+        found.append((answer_of(seq, envelope), event))
         if len(found) == wanted.count:
             break
     return found

@@ -19,7 +19,7 @@ from hocket.errors import UndeclaredEvent, UsageError
 from hocket.ids import derived
 from hocket.policy import Retry
 from hocket.process import Process
-from hocket.run import Entry, Run, as_json
+from hocket.run import APPROVAL, DONE, Entry, Run, as_json
 from hocket_schemas.approvals import ApprovalRequested
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.event import Event
@@ -45,6 +45,9 @@ class Emission:
     saga: str | None = None
     to: str | None = None
     """The agent that alone gets it; None: whoever wants it."""
+
+    cleared: str | None = None
+    """The approval or the pivot that came before it; None: neither, unless its cause says otherwise."""
 
 
 @dataclass(slots=True)
@@ -104,7 +107,7 @@ class Context(Generic[S]):
                 f"{type(event).__qualname__} is not declared as emitted by this handler; "
                 "add it to the return annotation or to on(…, emits=[…]), and to agent.toml"
             )
-        self.emitted.append(Emission(event, key, saga, to))
+        self.emitted.append(Emission(event, key, saga, to, self.run.cleared))
 
     async def step(self, function: Callable[P, Awaitable[R] | R], *arguments: P.args, **keywords: P.kwargs) -> R:
         """Call a function and remember what it returned: after a crash it is read from the journal, not called.
@@ -323,6 +326,8 @@ class Context(Generic[S]):
 
     def go_on(self, wait: Entry) -> None:
         """After a wait what was emitted before is in the log, and so is what was changed: the state is read afresh."""
+        if wait.kind == APPROVAL and wait.phase == DONE and wait.result["approved"]:
+            self.run.clear(wait.key)
         self.emitted.clear()
         self.emitted_before = wait.emitted
         self.state = self.fresh_state()

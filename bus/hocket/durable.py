@@ -10,7 +10,7 @@ import orjson
 from hocket import run as journal
 from hocket.clock import rfc3339
 from hocket.effect import Effect, NotDone, key_of
-from hocket.errors import MalformedEvent, UsageError, WaitExpired
+from hocket.errors import MalformedEvent, NotCleared, UsageError, WaitExpired
 from hocket.execution import Suspend
 from hocket.policy import Retry
 from hocket.process import Process
@@ -100,6 +100,8 @@ async def effect(
             arguments=given,
         )
     if known.phase != DONE:
+        if declared.irreversible and run.cleared is None:
+            raise NotCleared(agent, declared.name)
         known = await _do(run, process, declared, arguments, keywords, known)
         await run.remember(known, _told(agent, declared, known))
         process.reach("after outcome")
@@ -108,6 +110,7 @@ async def effect(
         run.passed(known)
     if known.error is not None:
         raise failure_of(known)
+    run.clear(known.key if declared.final else None)
     return typed(declared.function, await run.result_of(known))
 
 
@@ -124,7 +127,7 @@ def _told(agent: str, declared: Effect[Any, Any], outcome: Entry) -> EffectDone 
         agent=agent,
         arguments=None,
         undoable=declared.undo_function is not None,
-        pivot=declared.pivot,
+        pivot=declared.final,
     )
 
 
@@ -265,6 +268,7 @@ async def wait(
         raise WaitExpired(known.error[1])
     if known is not None and known.phase == DONE:
         run.take(known.result["seq"])
+        run.clear(known.result.get("cleared"))
         if known.waited:
             run.passed(known)
         return remembered_answer(name, known.result, of_type)
@@ -278,7 +282,8 @@ async def wait(
         waited = known is not None
         known = known or Entry(name, occurrence, journal.WAIT, "")
         # The answer itself, since the log may keep the event for a shorter time than the run goes on.
-        answer = {"seq": seq, "type": envelope.type, "data": envelope.data}
+        answer = answer_of(seq, envelope)
+        run.clear(envelope.hkcleared)
         known = replace(known, at=rfc3339(now_s), phase=DONE, result=answer, waited=waited)
         run.note(known)
         if waited:
@@ -301,6 +306,12 @@ def by_name(types: Sequence[type[Event]]) -> dict[str, type[Event]]:
     if not types:
         raise UsageError("a wait for no type of event would never end")
     return {event.event_type: event for event in types}
+
+
+def answer_of(seq: int, envelope: Envelope) -> dict[str, Any]:
+    """What the journal keeps of an answer."""
+    answer: dict[str, Any] = {"seq": seq, "type": envelope.type, "data": envelope.data}
+    return answer | {"cleared": envelope.hkcleared} if envelope.hkcleared else answer
 
 
 def remembered_answer(name: str, answer: Mapping[str, Any], of_type: Mapping[str, type[Event]]) -> Event:

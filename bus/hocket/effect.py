@@ -32,6 +32,7 @@ class Effect(Generic[P, R]):
         retry: Retry | None = None,
         idempotent: bool = False,
         pivot: bool = False,
+        irreversible: bool = False,
         timeout_s: float | None = None,
     ) -> None:
         if not inspect.iscoroutinefunction(function):
@@ -44,6 +45,9 @@ class Effect(Generic[P, R]):
 
         self.pivot = pivot
         """Whether the saga can only go forward after it."""
+
+        self.irreversible = irreversible
+        """Whether nothing can undo it: then an approval or a pivot has to come before it."""
 
         self.timeout_s = timeout_s
         """Longest time for one call of it, of its `verify` or of its `undo`; None: no limit of its own."""
@@ -61,7 +65,12 @@ class Effect(Generic[P, R]):
     @property
     def told(self) -> bool:
         """Whether its saga has to know when it is done."""
-        return self.pivot or self.undo_function is not None
+        return self.final or self.undo_function is not None
+
+    @property
+    def final(self) -> bool:
+        """Whether there is no way back behind it."""
+        return self.pivot or self.irreversible
 
     def undo(self, function: Function) -> Function:
         """Register what undoes it: takes the same arguments, and the outcome at the end. Used as a decorator.
@@ -70,6 +79,8 @@ class Effect(Generic[P, R]):
         None, it is also called for a call that nobody saw the end of and that left no trace so far: where the
         receiver knows the idempotency key (a parameter `key`), that can refuse what is still on its way.
         """
+        if self.irreversible:
+            raise UsageError(f"{self.name} is declared irreversible, and has an undo; one of the two is wrong")
         self.undo_function = function
         self.undoes_unseen = takes_none_last(function)
         return function

@@ -20,6 +20,7 @@ HocketError
 │   ├── UndeclaredEvent         a handler emits what its manifest does not name
 │   ├── ForeignShard            an emit to a key that lives on another shard
 │   ├── ResultTooLarge          a step or an effect is to remember more than the log takes
+│   ├── NotCleared              something irreversible is to happen that nobody has approved of
 │   └── BadKey                  a key that no subject can carry
 ├── HandlingFailed              why an event was dead-lettered
 │   ├── AttemptsExhausted       every attempt failed
@@ -143,6 +144,20 @@ class ResultTooLarge(UsageError):
     """
 
 
+class NotCleared(UsageError):
+    """An effect that nothing can undo is to happen, and neither an approval nor a pivot came before it.
+
+    Ask first (`await ctx.approve(…)`), in the same handler or in one that leads to it; or do it after a pivot.
+    """
+
+    def __init__(self, agent: str, effect: str) -> None:
+        super().__init__(
+            f"{effect} of {agent} cannot be undone, and neither an approval nor a pivot came before it; "
+            "ask with ctx.approve first, or do it after a pivot"
+        )
+        self.effect = effect
+
+
 class HandlingFailed(HocketError):
     """Why an event was dead-lettered."""
 
@@ -227,6 +242,7 @@ __all__ = [
     "LoopDetected",
     "MalformedEvent",
     "ManifestMismatch",
+    "NotCleared",
     "NotFound",
     "NotReady",
     "NothingRuns",

@@ -192,15 +192,19 @@ class Run:
     passed: Callable[[Entry], None] = field(default=_nobody)
     """Told each wait that the execution comes past: what was done before it is committed."""
 
+    cleared: str | None = None
+    """The approval or the pivot that came before what the execution does now; None: neither."""
+
     _begun: tuple[tuple[Entry, Entry | None], ...] = ()
     """Waits that begin with the next append, which is theirs; and what the journal has in their place."""
 
     _recorded: int = 0
     _loading: asyncio.Lock | None = None
 
-    def restart(self, passed: Callable[[Entry], None]) -> None:
-        """Begin another execution from the top."""
+    def restart(self, passed: Callable[[Entry], None], cleared: str | None = None) -> None:
+        """Begin another execution from the top. `cleared`: as its event says."""
         self.executions += 1
+        self.cleared = cleared
         self.execution = None
         self.passed = passed
         for entry, before in self._begun:  # by an execution that failed beside its wait
@@ -260,6 +264,10 @@ class Run:
     def is_taken(self, seq: int) -> bool:
         """Whether a wait has taken an answer."""
         return seq in self._now.taken
+
+    def clear(self, by: str | None) -> None:
+        """Take note of an approval or a pivot."""
+        self.cleared = by or self.cleared
 
     async def loaded(self) -> dict[tuple[str, int], Entry]:
         """The journal, by name and occurrence."""

@@ -57,5 +57,8 @@ class Envelope:
     hkversion: str | None = None
     """The version of the agent that emitted the event."""
 
+    hkcleared: str | None = None
+    """After which approval or pivot the event was emitted, or its cause: what is irreversible may happen now."""
+
     extensions: Mapping[str, AttributeValue] = field(default_factory=dict)
     """Every other extension attribute, kept as it came."""

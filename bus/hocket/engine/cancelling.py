@@ -338,7 +338,7 @@ class Cancelling:
         """What is known of an effect. One that failed for good is known not to have happened."""
         declared = self._agent.effects.get(entry.name)
         undoable = declared is not None and declared.undo_function is not None
-        pivot = declared is not None and declared.pivot
+        pivot = declared is not None and declared.final
         status: Literal["done", "undone", "not started", "unknown"] = "unknown"
         if entry.phase == UNDONE:
             status = "undone"

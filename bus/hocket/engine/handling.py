@@ -182,7 +182,7 @@ class Handling:
             fresh_state=fresh,
             attempt=number,
         )
-        run.restart(context.go_on)
+        run.restart(context.go_on, received.envelope.hkcleared)
         try:
             if not self._tracing:
                 result = await _call(handler, received.event, context)
@@ -313,6 +313,9 @@ class Handling:
             "hkversion": self._agent.version,
             "data": event.model_dump(mode="json"),
         }
+        cleared = emission.cleared or cause.hkcleared
+        if cleared is not None and members["correlationid"] == received.saga:
+            members["hkcleared"] = cleared
         if trace is not None:
             members["traceparent"] = trace
             if cause.tracestate is not None:
