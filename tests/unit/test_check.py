@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 
-from hocket.agent import Agent
+from hocket.agent import Agent, Context
 from hocket.host import manifest
 from hocket.host.loader import Service
 from hocket.host.manifest import Manifest
@@ -149,3 +149,61 @@ def test_the_crew_that_comes_along_has_nothing_worse_than_notes() -> None:
 
     assert checked.returncode == 0, checked.stdout
     assert {finding["severity"] for finding in json.loads(checked.stdout)} <= {"note"}
+
+
+def posting(*, asks_first: bool = False, passes_on: bool = False) -> Service:
+    """A service that does what nothing can undo."""
+    agent = Agent("poster")
+
+    @agent.effect(irreversible=True)
+    async def post() -> None:
+        """Nothing undoes it."""
+
+    async def think(ctx: Context) -> None:
+        """Perhaps it asks somebody."""
+
+    async def at_once(event: Drafted, ctx: Context) -> None:
+        await ctx.step(post)
+
+    async def when_asked(event: Drafted, ctx: Context) -> None:
+        if (await ctx.approve("Post it?")).approved:
+            await ctx.step(post)
+
+    async def after_thought(event: Drafted, ctx: Context) -> None:
+        await think(ctx)
+        await ctx.step(post)
+
+    agent.on(Drafted)(when_asked if asks_first else after_thought if passes_on else at_once)
+    return Service(Path("poster"), Manifest("poster"), (agent,), ModuleType("poster"))
+
+
+def asking() -> Service:
+    """A service whose drafts somebody has approved of."""
+    agent = Agent("asker")
+
+    @agent.on(Asked)
+    async def ask(event: Asked, ctx: Context) -> Drafted:
+        await ctx.approve("Draft it?")
+        return Drafted()
+
+    return Service(Path("asker"), Manifest("asker"), (agent,), ModuleType("asker"))
+
+
+def uncleared(*services: Service) -> list[tuple[str, str, str]]:
+    return [found for found in said(check(services, [SAGA])) if found[1] == "uncleared"]
+
+
+def test_what_nothing_can_undo_wants_an_approval_on_every_way_to_it() -> None:
+    writer = service("writer", [Asked], [Drafted])
+
+    assert uncleared(writer, posting()) == [("error", "uncleared", "poster")]
+    assert uncleared(writer, posting(asks_first=True)) == []
+    assert uncleared(asking(), posting()) == []
+
+
+def test_where_the_code_does_not_tell_it_is_a_warning() -> None:
+    writer = service("writer", [Asked], [Drafted])
+
+    assert uncleared(writer, posting(passes_on=True)) == [("warning", "uncleared", "poster")]
+    assert uncleared(writer, asking(), posting()) == [("warning", "uncleared", "poster")]
+    assert uncleared(posting()) == [("warning", "uncleared", "poster")]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hocket.errors import BadManifest, BadService, ManifestMismatch
 from hocket.host.loader import Service, load
+from hocket.observe.clearing import uncleared
 from hocket.observe.finding import Finding, Severity
 from hocket.observe.graph import Graph, graph_of
 from hocket_schemas.sagas import Saga
@@ -34,6 +35,7 @@ def check(services: Sequence[Service], sagas: Sequence[Saga] = ()) -> list[Findi
         *_orphans(graph, Severity.NOTE if len(services) == 1 else Severity.WARNING),
         *_idle(services),
         *(_cycle(members, graph) for members in cycles(graph)),
+        *uncleared(services),
     ]
 
 
