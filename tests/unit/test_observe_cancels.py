@@ -1,18 +1,24 @@
 """Cancelling from outside: where requests go, who is waited for, and what is said in the end."""
 
 import asyncio
+import random
 
 import pytest
 
 from hocket import Agent, Context
+from hocket.client import open_bus
 from hocket.clock import LoopClock
+from hocket.crashpoints import pass_by
 from hocket.engine.cursor import Mark
 from hocket.errors import NotFound
+from hocket.host.crew import Crew, running
 from hocket.log.base import Write
 from hocket.log.memory import MemoryServer
 from hocket.observe.cancels import Outcome, outcome, request
 from hocket.observe.history import Remembered, history
 from hocket.observe.why import why
+from hocket.process import Process
+from hocket.subjects import shard_of
 from hocket.testing import Bed, run_virtual
 from hocket_schemas.cancels import CancelRequested, RunCancelled
 from hocket_schemas.event import Catalog, Event
@@ -124,3 +130,27 @@ def test_history_and_why_tell_of_it() -> None:
         assert [fact.type for fact in of_cause.led_to] == [RunCancelled.event_type]
 
     run_virtual(live())
+
+
+def test_a_saga_is_cancelled_on_every_shard_that_holds_something_of_it() -> None:
+    async def live() -> Outcome:
+        clock = LoopClock()
+        servers = [MemoryServer(clock=clock, shard=shard) for shard in range(2)]
+        keys = {shard_of(key, 2): key for key in "abcdefgh"}
+        process = Process("one", clock, random.Random(1), pass_by)
+        agent = sleeper()
+        crew = Crew([agent], [server.connect() for server in servers], process=process)
+        async with open_bus([server.connect() for server in servers], clock=clock) as bus, running(crew):
+            await crew.owning()
+            for key in keys.values():
+                await bus.publish(Begun(), key=key, saga="s")
+            await asyncio.sleep(1)
+            made = await request(bus, CancelRequested(saga="s", by="ada"))
+            assert {r.shard for r in made.receipts} == {0, 1}
+            assert "s" in {r.key for r in made.receipts}
+            return await outcome(bus, made, alive=lambda: [("sleeper", 0), ("sleeper", 1)], listen_s=1, timeout_s=30)
+
+    found = run_virtual(live())
+
+    assert len(found.runs) == 2
+    assert found.complete
