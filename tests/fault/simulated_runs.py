@@ -123,7 +123,7 @@ class Runs:
             saga = f"begun-{n}"
             await bed.publish(Begun(asks=n % 2 == 0), key=key, saga=saga, event_id=saga, timeout_s=600.0)
             await asyncio.sleep(self._rng.random() * 2)
-            if self._rng.random() < 0.4:
+            if self._rng.random() < 0.3:
                 self.cancelled.add(saga)
                 scope = self._rng.choice(({"saga": saga}, {"run": cause_of("runner", "/hocket/test", saga)}))
                 await bed.publish(CancelRequested(by="ada", **scope), key=key, event_id=f"no-{n}", timeout_s=600.0)

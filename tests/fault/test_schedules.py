@@ -35,8 +35,8 @@ def test_no_schedule_loses_doubles_halves_or_reorders_anything(first: int) -> No
     assert violations == []
     assert provoked.kills > 3 * SEEDS_PER_TEST, "too little was provoked for the run to prove anything"
     assert provoked.executions > 23 * SEEDS_PER_TEST, "nothing was ever handled again"
-    assert provoked.resumptions > 8 * SEEDS_PER_TEST, "no run ever went on"
-    assert provoked.cleanups > SEEDS_PER_TEST // 8, "hardly anything was ever cancelled"
+    assert provoked.resumptions > 6 * SEEDS_PER_TEST, "no run ever went on"
+    assert provoked.cleanups > SEEDS_PER_TEST // 4, "hardly anything was ever cancelled"
 
 
 def test_a_seed_replays_the_same_life() -> None:
