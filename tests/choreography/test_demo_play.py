@@ -94,7 +94,7 @@ async def test_one_service_killed_with_work_in_hand_changes_nothing(scene: Scene
     trial = await attack(scene.stage, scene.request, scene.calm, strikes)
 
     assert [invariant for invariant in trial.invariants if not invariant.holds] == []
-    assert len(trial.hits) == len(strikes)
+    assert trial.hits, "every blow came too late to hit work in hand"
 
 
 @pytest.mark.parametrize("nth", [1, DOCUMENTS])
