@@ -5,6 +5,7 @@ HocketError
     ├── DuplicateType           two classes claim one event type
     ├── BadSaga                 a saga policy contradicts itself
     ├── DuplicateSaga           two policies claim one saga name, or one starting event
+    ├── SchemasMissing          a module of schemas is named and cannot be found
     └── MalformedEvent          bytes that are no acceptable event
         ├── MissingAttribute    a required attribute is absent or empty
         ├── BadAttribute        an attribute has a name or value that CloudEvents or hocket forbids
@@ -46,6 +47,17 @@ class BadSaga(ContractError):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"saga {quoted(name)}: {reason}")
         self.name = name
+
+
+class SchemasMissing(ContractError):
+    """A module that should declare events cannot be found.
+
+    Start from the directory that it is in, or install it.
+    """
+
+    def __init__(self, module: str, variable: str) -> None:
+        super().__init__(f"{variable} names {module!r}, and there is no such module, here or installed")
+        self.module = module
 
 
 class DuplicateSaga(ContractError):
