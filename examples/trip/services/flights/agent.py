@@ -2,6 +2,7 @@
 
 from examples.trip.desks import Booking, Refused, book, cancel, find
 from examples.trip.schemas import FlightBooked, TripRefused, TripRequested
+
 from hocket import Agent, Context, Retry, StepFailed
 
 flights = Agent("flights")

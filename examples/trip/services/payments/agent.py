@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from examples.trip.desks import Booking, Refused, book, cancel, find
 from examples.trip.schemas import HotelBooked, TripBooked, TripRefused
+
 from hocket import Agent, Context, Retry, StepFailed
 
 RETRY = Retry(attempts_max=3, never=(Refused,))
