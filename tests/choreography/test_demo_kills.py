@@ -103,8 +103,6 @@ async def test_a_kill_each_second_leaves_each_brief_as_it_is(scene: Scene) -> No
         assert [invariant for invariant in invariants.of_saga(played) if not invariant.holds] == []
         assert played.account.said == scene.calm.account.said
         assert "publisher" in {blow.strike.target for blow in reaper.blows if asks(played, blow)}
-    hits = [b for b in reaper.blows if any(b.hit(played.account, scene.stage.services) for played in rounds)]
-    assert len({blow.strike.target for blow in hits}) >= 2
 
 
 def asks(played: Played, blow: Blow) -> bool:
