@@ -109,7 +109,11 @@ class Context(Generic[S]):
             )
         self.emitted.append(Emission(event, key, saga, to, self.run.cleared))
 
-    async def step(self, function: Callable[P, Awaitable[R] | R], *arguments: P.args, **keywords: P.kwargs) -> R:
+    @overload
+    async def step(self, function: Callable[P, Awaitable[R]], *arguments: P.args, **keywords: P.kwargs) -> R: ...
+    @overload
+    async def step(self, function: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> R: ...
+    async def step(self, function: Callable[P, Any], *arguments: P.args, **keywords: P.kwargs) -> Any:
         """Call a function and remember what it returned: after a crash it is read from the journal, not called.
 
         A function that is not async runs in a thread. The result comes back as the return annotation says, the
@@ -125,17 +129,34 @@ class Context(Generic[S]):
         else:
             name = function.__qualname__
             call = durable.step(self.run, self.process, function, arguments, keywords, name=name, retry=None)
-        result: R = await self._durably(call)
-        return result
+        return await self._durably(call)
 
+    @overload
     async def step_with(
         self,
-        function: Callable[..., Awaitable[R] | R],
+        function: Callable[..., Awaitable[R]],
+        *arguments: Any,
+        step_name: str | None = ...,
+        step_retry: Retry | None = ...,
+        **keywords: Any,
+    ) -> R: ...
+    @overload
+    async def step_with(
+        self,
+        function: Callable[..., R],
+        *arguments: Any,
+        step_name: str | None = ...,
+        step_retry: Retry | None = ...,
+        **keywords: Any,
+    ) -> R: ...
+    async def step_with(
+        self,
+        function: Callable[..., Any],
         *arguments: Any,
         step_name: str | None = None,
         step_retry: Retry | None = None,
         **keywords: Any,
-    ) -> R:
+    ) -> Any:
         """The same as `step`, with a name other than the function's, or with a retry policy of its own.
 
         When that policy is exhausted the failure is final: it is remembered, and raised as StepFailed now and
@@ -143,8 +164,7 @@ class Context(Generic[S]):
         """
         name = step_name or function.__qualname__
         call = durable.step(self.run, self.process, function, arguments, keywords, name=name, retry=step_retry)
-        result: R = await self._durably(call)
-        return result
+        return await self._durably(call)
 
     async def sleep(self, delay: timedelta | float) -> None:
         """Let time pass, from milliseconds to months, durably: the run's memory is released meanwhile.

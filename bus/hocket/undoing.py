@@ -91,9 +91,8 @@ async def _undo(
     assert function is not None, "whoever calls has looked"
     given = keywords | ({"key": asked.effect_key} if takes_key(function) else {})
 
-    async def take_back() -> bool:
+    async def take_back() -> None:
         async with asyncio.timeout(declared.timeout_s):
             await function(*arguments, **given)
-        return True
 
-    _: bool = await ctx.step_with(take_back, step_name=f"undo {declared.name}", step_retry=declared.undo_retry)
+    await ctx.step_with(take_back, step_name=f"undo {declared.name}", step_retry=declared.undo_retry)
