@@ -24,9 +24,6 @@ from hocket.log.base import APPEND_MESSAGES_MAX, Message, Seq, Write
 SUBJECT_LENGTH_MAX = 2000
 """In characters. The server closes the connection over a protocol line above 4096."""
 
-HEADERS_BYTES_MAX = 65_536
-"""The server's limit of one message's headers."""
-
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 _SUBJECT = re.compile(r"[!-)+-\-/-=?-~]+(?:\.[!-)+-\-/-=?-~]+)*")
