@@ -1,9 +1,11 @@
 """Folders of small services for tests that host them, and how to talk to one."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from hocket.client import Bus
+from hocket.host.changes import Change
 from hocket.ids import fresh
 from hocket_schemas.envelope import Envelope
 
@@ -60,3 +62,29 @@ async def ask(bus: Bus, name: str, whom: str) -> str:
         await bus.publish_envelope(question)
         text: str = (await anext(answers)).envelope.data["text"]
         return text
+
+
+class Seen:
+    """The changes of a fleet, and when each came, for a test to wait for."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+        self.at_s: list[float] = []
+        """By the running loop's clock."""
+
+        self._more = asyncio.Event()
+
+    def __call__(self, change: Change) -> None:
+        self.changes.append(change)
+        self.at_s.append(asyncio.get_running_loop().time())
+        self._more.set()
+
+    async def until(self, met: Callable[[Change], bool]) -> Change:
+        """The first change of this kind, there already or to come."""
+        async with asyncio.timeout(30):
+            while True:
+                for change in self.changes:
+                    if met(change):
+                        return change
+                self._more.clear()
+                await self._more.wait()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.choreography.folders import CODE, ask, make
 
-from hocket.client import Bus, connect
+from hocket.client import Bus
 from hocket.host import health
 from hocket.host.health import Card, Health
 
@@ -45,12 +45,6 @@ async def start(nats_url: str, domain: str) -> AsyncIterator[Start]:
         if process.returncode is None:
             process.kill()
         await process.communicate()
-
-
-@pytest.fixture
-async def bus(nats_url: str, domain: str) -> AsyncIterator[Bus]:
-    async with connect(nats_url, domain=domain) as bus:
-        yield bus
 
 
 async def heard(bus: Bus, met: Callable[[Card], bool]) -> Card:

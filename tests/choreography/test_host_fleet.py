@@ -1,61 +1,20 @@
 """Services as real processes on a real server: what falls is started again, and the others go on."""
 
-import asyncio
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from tests.choreography.folders import CODE, ask, make
+from tests.choreography.folders import CODE, Seen, ask, make
 
 from hocket.client import Bus, connect
 from hocket.errors import NotReady
 from hocket.host.place import is_alive
 from hocket.host.restarts import Restarts
-from hocket.host.supervisor import Change, Ended, Failed, Fleet, Left, Owns, Started
+from hocket.host.supervisor import Ended, Failed, Fleet, Left, Owns, Started
 
 FAST = Restarts(restarts_max=2, second_s=0.05, longest_s=0.1)
-
-
-class Seen:
-    """The changes of a fleet, for a test to wait for."""
-
-    def __init__(self) -> None:
-        self.changes: list[Change] = []
-        self._more = asyncio.Event()
-
-    def __call__(self, change: Change) -> None:
-        self.changes.append(change)
-        self._more.set()
-
-    async def until(self, met: Callable[[Change], bool], *, after: int = 0) -> Change:
-        async with asyncio.timeout(30):
-            while True:
-                for change in self.changes[after:]:
-                    if met(change):
-                        return change
-                self._more.clear()
-                await self._more.wait()
-
-
-@pytest.fixture
-def seen() -> Seen:
-    return Seen()
-
-
-@pytest.fixture
-def services(tmp_path: Path) -> Path:
-    directory = tmp_path / "services"
-    directory.mkdir()
-    return directory
-
-
-@pytest.fixture
-async def bus(nats_url: str, domain: str) -> AsyncIterator[Bus]:
-    async with connect(nats_url, domain=domain) as bus:
-        yield bus
 
 
 async def test_each_service_is_a_process_of_its_own_and_ends_with_the_fleet(

@@ -3,32 +3,18 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
 import pytest
 from tests.choreography.folders import CODE, ask, make
 
-from hocket.client import Bus, connect
+from hocket.client import Bus
 from hocket.host.nursery import AVAILABLE, Nursery
 from hocket.host.restarts import Restarts
 from hocket.host.supervisor import Change, Ended, Failed, Fleet, Started
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="a nursery needs Linux")
-
-
-@pytest.fixture
-def services(tmp_path: Path) -> Path:
-    directory = tmp_path / "services"
-    directory.mkdir()
-    return directory
-
-
-@pytest.fixture
-async def bus(nats_url: str, domain: str) -> AsyncIterator[Bus]:
-    async with connect(nats_url, domain=domain) as bus:
-        yield bus
 
 
 def name_of(pid: int) -> str:

@@ -2,16 +2,16 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.choreography.folders import CODE, ask, make
+from tests.choreography.folders import CODE, Seen, ask, make
 
-from hocket.client import Bus, connect
+from hocket.client import Bus
 from hocket.errors import NotReady
 from hocket.host import roster
-from hocket.host.changes import Change, Ended, Failed, Restored, Started
+from hocket.host.changes import Ended, Failed, Restored, Started
 from hocket.host.memory import MEASURED
 from hocket.host.roster import Entry
 from hocket.host.supervisor import Fleet
@@ -38,45 +38,6 @@ BLOCKING_ONCE = CODE.replace("from .words", "import time\nfrom pathlib import Pa
         time.sleep(60)
     return Given""",
 )
-
-
-class Seen:
-    """The changes of a fleet, each with when it came, for a test to wait for."""
-
-    def __init__(self) -> None:
-        self.changes: list[tuple[float, Change]] = []
-        self._more = asyncio.Event()
-
-    def __call__(self, change: Change) -> None:
-        self.changes.append((asyncio.get_running_loop().time(), change))
-        self._more.set()
-
-    async def until(self, met: Callable[[Change], bool]) -> Change:
-        async with asyncio.timeout(30):
-            while True:
-                for _, change in self.changes:
-                    if met(change):
-                        return change
-                self._more.clear()
-                await self._more.wait()
-
-
-@pytest.fixture
-def seen() -> Seen:
-    return Seen()
-
-
-@pytest.fixture
-def services(tmp_path: Path) -> Path:
-    directory = tmp_path / "services"
-    directory.mkdir()
-    return directory
-
-
-@pytest.fixture
-async def bus(nats_url: str, domain: str) -> AsyncIterator[Bus]:
-    async with connect(nats_url, domain=domain) as bus:
-        yield bus
 
 
 async def listed(bus: Bus, met: Callable[[Entry], bool]) -> Entry:
@@ -109,7 +70,7 @@ async def test_a_service_that_crashes_at_import_waits_longer_each_time_then_fail
         fleet.restart("bob")
         restored = await anext(watch)
 
-    of_bob = [(at_s, each) for at_s, each in seen.changes if each.service == "bob"]
+    of_bob = [(at_s, each) for at_s, each in zip(seen.at_s, seen.changes, strict=True) if each.service == "bob"]
     starts_s = [at_s for at_s, each in of_bob if isinstance(each, Started)]
     ends_s = [at_s for at_s, each in of_bob if isinstance(each, Ended | Failed)]
     waits_s = [start_s - end_s for start_s, end_s in zip(starts_s[1:3], ends_s, strict=False)]
@@ -127,7 +88,7 @@ async def test_a_service_that_crashes_at_import_waits_longer_each_time_then_fail
     assert restored.event.failure == failed.envelope.id
     assert restored.envelope.correlationid == failed.envelope.correlationid
     assert [each for _, each in of_bob if isinstance(each, Restored)] == [Restored("bob")]
-    assert len([each for _, each in seen.changes if isinstance(each, Started) and each.service == "ada"]) == 1
+    assert len([each for each in seen.changes if isinstance(each, Started) and each.service == "ada"]) == 1
 
 
 async def test_what_one_supervisor_has_given_up_the_next_one_says_to_be_restored(
@@ -192,7 +153,7 @@ async def test_a_process_whose_loop_stands_still_is_killed_and_the_handler_is_na
     async with Fleet(services, url=nats_url, domain=domain, tell=seen, output=tmp_path / "output") as fleet:
         await fleet.ready(timeout_s=30)
         answer = await ask(bus, "ada", "you")
-        [ended] = [change for _, change in seen.changes if isinstance(change, Ended)]
+        [ended] = [change for change in seen.changes if isinstance(change, Ended)]
         listed_as = await listed(bus, lambda entry: entry.restarts == 1)
 
     printed = (tmp_path / "output").read_text()
@@ -224,4 +185,4 @@ async def test_a_person_can_ask_for_a_new_process_from_anywhere_and_it_counts_as
             fleet.restart("nobody")
 
     assert before != after
-    assert [c for _, c in seen.changes if isinstance(c, Ended | Failed)] == [Ended("ada", 0, 0.0, "asked")]
+    assert [c for c in seen.changes if isinstance(c, Ended | Failed)] == [Ended("ada", 0, 0.0, "asked")]

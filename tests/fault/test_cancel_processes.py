@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.fault.ledger import CLIENT, ledger
-from tests.fault.services import AT_ONCE, written
+from tests.fault.services import hosted, written
 
-from hocket.client import connect
-from hocket.host.nursery import Nursery
-from hocket.host.supervisor import Fleet
 from hocket_schemas.cancels import RunCancelled
 from hocket_schemas.envelope import Envelope
 
@@ -82,18 +79,8 @@ async def test_cleanup_goes_on_where_a_kill_has_cut_it_and_the_command_tells_wha
     buyer = written(tmp_path / "buyer", CLIENT + BUYER, MANIFEST)
     async with (
         ledger(tmp_path) as outside,
-        Nursery() as nursery,
-        Fleet(
-            [buyer],
-            url=nats_url,
-            domain=domain,
-            restarts=AT_ONCE,
-            environment=outside.environment,
-            nursery=nursery,
-        ) as fleet,
-        connect(nats_url, domain=domain) as bus,
+        hosted(buyer, nats_url, domain, environment=outside.environment) as (fleet, bus),
     ):
-        await fleet.ready(30)
         for who, waits in (("waiting", True), ("working", False)):
             data = {"waits": waits}
             envelope = Envelope(

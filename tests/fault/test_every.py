@@ -9,16 +9,13 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
-from tests.fault.services import AT_ONCE, written
+from tests.fault.services import hosted, written
 from tests.fault.simulation import Killed
 
 from hocket import Agent, Context
-from hocket.client import connect
 from hocket.clock import LoopClock
 from hocket.crashpoints import POINTS
 from hocket.engine import schedules
-from hocket.host.nursery import Nursery
-from hocket.host.supervisor import Fleet
 from hocket.log.base import Message
 from hocket.log.memory import Faults, MemoryLog, MemoryServer
 from hocket.observe.audit import audit
@@ -181,12 +178,7 @@ async def tell(tick: ScheduleDue, ctx: Context) -> Told:
 async def test_killed_processes_tick_each_second_once_and_on_time(tmp_path: Path, nats_url: str, domain: str) -> None:
     rng = random.Random(KILLS)
     teller = written(tmp_path / "teller", TELLER, 'name = "teller"\nemits = ["everyreal.told.v1"]\n')
-    async with (
-        Nursery() as nursery,
-        Fleet([teller], url=nats_url, domain=domain, restarts=AT_ONCE, nursery=nursery) as fleet,
-        connect(nats_url, domain=domain) as bus,
-    ):
-        await fleet.ready(30)
+    async with hosted(teller, nats_url, domain) as (fleet, bus):
         for _ in range(KILLS):
             await asyncio.sleep(1 + rng.random())
             fleet.kill("teller")

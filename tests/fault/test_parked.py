@@ -5,10 +5,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.fault.services import AT_ONCE, written
+from tests.fault.services import hosted, written
 
-from hocket.client import Bus, connect
-from hocket.host.nursery import Nursery
+from hocket.client import Bus
 from hocket.host.supervisor import Fleet
 from hocket_schemas.approvals import ApprovalDecided, ApprovalRefused, ApprovalRequested
 from hocket_schemas.envelope import Envelope
@@ -68,12 +67,9 @@ async def test_timers_that_are_due_when_their_process_is_killed_ring_once_and_ne
 ) -> None:
     keeper = written(tmp_path / "keeper", KEEPER, MANIFEST)
     async with (
-        Nursery() as nursery,
-        Fleet([keeper], url=nats_url, domain=domain, restarts=AT_ONCE, nursery=nursery) as fleet,
-        connect(nats_url, domain=domain) as bus,
+        hosted(keeper, nats_url, domain) as (fleet, bus),
         asyncio.timeout(100),
     ):
-        await fleet.ready(30)
         first_s = time.time() + 10
         due_s = {f"timer-{n}": first_s + n / RUNS for n in range(RUNS)}
         async with bus.subscribe("keep.waits.v1") as waiting:
@@ -93,12 +89,9 @@ async def test_runs_that_are_answered_when_their_process_is_killed_go_on_once(
 ) -> None:
     keeper = written(tmp_path / "keeper", KEEPER, MANIFEST)
     async with (
-        Nursery() as nursery,
-        Fleet([keeper], url=nats_url, domain=domain, restarts=AT_ONCE, nursery=nursery) as fleet,
-        connect(nats_url, domain=domain) as bus,
+        hosted(keeper, nats_url, domain) as (fleet, bus),
         asyncio.timeout(100),
     ):
-        await fleet.ready(30)
         async with bus.subscribe(ApprovalRequested) as waiting:
             await publish(bus, {f"run-{n}": {} for n in range(RUNS)})
             asked = await some(waiting, RUNS)

@@ -5,11 +5,8 @@ import random
 from pathlib import Path
 
 from tests.fault.ledger import CLIENT, ledger
-from tests.fault.services import AT_ONCE, journal, written
+from tests.fault.services import hosted, journal, written
 
-from hocket.client import connect
-from hocket.host.nursery import Nursery
-from hocket.host.supervisor import Fleet
 from hocket_schemas.envelope import Envelope
 
 KILLS = 10
@@ -57,18 +54,8 @@ async def test_twenty_steps_survive_ten_kills_and_none_that_was_finished_is_done
     climber = written(tmp_path / "climber", CLIENT + CLIMBER, MANIFEST)
     async with (
         ledger(tmp_path) as outside,
-        Nursery() as nursery,
-        Fleet(
-            [climber],
-            url=nats_url,
-            domain=domain,
-            restarts=AT_ONCE,
-            environment=outside.environment,
-            nursery=nursery,
-        ) as fleet,
-        connect(nats_url, domain=domain) as bus,
+        hosted(climber, nats_url, domain, environment=outside.environment) as (fleet, bus),
     ):
-        await fleet.ready(30)
         async with asyncio.timeout(60), bus.subscribe("climb.ended.v1") as ended:
             envelope = Envelope(id="one", source="/test", type="climb.begun.v1", data={}, partitionkey="k")
             await bus.publish_envelope(envelope)

@@ -6,13 +6,10 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.fault.services import AT_ONCE, journal, written
+from tests.fault.services import hosted, journal, written
 
 from hocket import Agent, Context
-from hocket.client import connect
 from hocket.clock import LoopClock
-from hocket.host.nursery import Nursery
-from hocket.host.supervisor import Fleet
 from hocket.log.memory import MemoryServer
 from hocket.run import NOTICE, Entry, Run
 from hocket.testing import Bed, run_virtual
@@ -188,14 +185,7 @@ async def test_a_hundred_open_runs_finish_under_changed_code_and_name_what_vanis
             )
         )
 
-    async with (
-        Nursery() as nursery,
-        Fleet(
-            [place], url=nats_url, domain=domain, restarts=AT_ONCE, nursery=nursery, output=tmp_path / "output"
-        ) as fleet,
-        connect(nats_url, domain=domain) as bus,
-    ):
-        await fleet.ready(30)
+    async with hosted(place, nats_url, domain, output=tmp_path / "output") as (fleet, bus):
         await publish("move.begun.v1", {"n": 0})
         await heads(bus, RUNS)
         (place / "agent.py").write_text(MOVER.format(version="2", before=renamed, after=step("weigh", "weigh late")))
