@@ -21,8 +21,10 @@ from hocket.policy import Retry
 from hocket.process import Process
 from hocket.run import APPROVAL, DONE, Entry, Run, as_json
 from hocket_schemas.approvals import ApprovalRequested
+from hocket_schemas.children import ChildStarted
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.event import Event
+from hocket_schemas.sagas import Link
 
 S = TypeVar("S", bound=BaseModel | None, default=None)
 E = TypeVar("E", bound=Event)
@@ -48,6 +50,9 @@ class Emission:
 
     cleared: str | None = None
     """The approval or the pivot that came before it; None: neither, unless its cause says otherwise."""
+
+    parent: str | None = None
+    """The saga whose child it starts; None: it starts none."""
 
 
 @dataclass(slots=True)
@@ -80,6 +85,9 @@ class Context(Generic[S]):
     process: Process
     allowed: frozenset[type[Event]]
     read_history: History
+    name_at_home: Callable[[str], str]
+    """Changes a name as little as it takes to have what bears it on this shard."""
+
     run: Run
     fresh_state: Callable[[], S]
     attempt: int = 1
@@ -108,6 +116,22 @@ class Context(Generic[S]):
                 "add it to the return annotation or to on(…, emits=[…]), and to agent.toml"
             )
         self.emitted.append(Emission(event, key, saga, to, self.run.cleared))
+
+    def start(self, event: Event, *, saga: str | None = None, key: str | None = None, link: Link | None = None) -> str:
+        """Start another saga as a child of this one when this handling is committed, and return its id.
+
+        The event is its first. The id follows from this handling unless it is given, and the key is the id. `link`
+        says what the two have to do with each other; None: as the policy that the event starts has it. How the child
+        ended is told on the key that is this saga's id, by `hocket.child.ended.v1`. Raises UndeclaredEvent as `emit`
+        does, and UsageError for a saga that would be its own parent.
+        """
+        child = saga or self.name_at_home(f"{self.cause}-{self.emitted_before + len(self.emitted)}")
+        if child == self.saga:
+            raise UsageError(f"saga {child!r} cannot be its own child; emit the event instead")
+        self.emit(event, key=key or child, saga=child)
+        self.emitted[-1].parent = self.saga
+        self.emitted.append(Emission(ChildStarted(child=child, starts=event.event_type, link=link)))
+        return child
 
     @overload
     async def step(self, function: Callable[P, Awaitable[R]], *arguments: P.args, **keywords: P.kwargs) -> R: ...

@@ -43,6 +43,15 @@ def shard_of(key: str, shards: int) -> int:
     return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") % shards
 
 
+def at_home(name: str, shard: int, shards: int) -> str:
+    """The first of `name`, `name-1`, `name-2`, … that lives on a shard."""
+    found, n = name, 0
+    while shard_of(found, shards) != shard:
+        n += 1
+        found = f"{name}-{n}"
+    return found
+
+
 class Address(NamedTuple):
     """What the subject of an event or command says."""
 

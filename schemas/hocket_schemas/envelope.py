@@ -60,5 +60,8 @@ class Envelope:
     hkcleared: str | None = None
     """After which approval or pivot the event was emitted, or its cause: what is irreversible may happen now."""
 
+    hkparent: str | None = None
+    """The saga that this event's saga is a child of: on the event that started it, and on what followed from that."""
+
     extensions: Mapping[str, AttributeValue] = field(default_factory=dict)
     """Every other extension attribute, kept as it came."""

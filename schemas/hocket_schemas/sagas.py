@@ -4,10 +4,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
+from typing import Literal
 from weakref import WeakValueDictionary
 
 from hocket_schemas.errors import BadSaga, DuplicateSaga
 from hocket_schemas.event import Event
+
+Link = Literal["cascade", "wait", "detach"]
+"""What a child has to do with its parent. `cascade`: when the parent is aborted the child is undone too, in its turn,
+also when it had completed. `wait`: the parent ends when the child has ended, and fails when that did not complete.
+`detach`: nothing, the parent is only told."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
@@ -52,6 +58,9 @@ class Saga:
 
     budget: Budget | None = None
     """None: no bound but the deadline."""
+
+    link: Link = "cascade"
+    """What it has to do with the saga that started it, if one did (`ctx.start`) and said nothing else."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fails", tuple(self.fails))

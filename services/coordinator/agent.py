@@ -46,7 +46,9 @@ def at_home(event: Event, ctx: Context[Record]) -> bool:
         if not (isinstance(event, CancelRequested) and ctx.saga == saga):
             ctx.emit(event, key=saga, saga=saga, to=ctx.agent)
         return False
-    ctx.state.saga = saga
+    if not ctx.state.saga:
+        # What is heard first decides: a saga that somebody else started is nobody's child afterwards.
+        ctx.state.saga, ctx.state.parent = saga, ctx.envelope.hkparent or ""
     return True
 
 

@@ -31,7 +31,7 @@ from hocket.log.base import APPEND_MESSAGES_MAX, Log, Message, Write
 from hocket.policy import Retry
 from hocket.process import Process
 from hocket.run import Run
-from hocket.subjects import Names, address, shard_of
+from hocket.subjects import Names, address, at_home, shard_of
 from hocket.telemetry import (
     ATTRIBUTE_AGENT,
     ATTRIBUTE_ATTEMPT,
@@ -178,6 +178,7 @@ class Handling:
             process=self._process,
             allowed=handler.emits,
             read_history=lambda event: self._history(received, event),
+            name_at_home=lambda name: at_home(name, self._log.shard, self._shards),
             run=run,
             fresh_state=fresh,
             attempt=number,
@@ -313,9 +314,13 @@ class Handling:
             "hkversion": self._agent.version,
             "data": event.model_dump(mode="json"),
         }
-        cleared = emission.cleared or cause.hkcleared
-        if cleared is not None and members["correlationid"] == received.saga:
+        cleared, parent = emission.cleared or cause.hkcleared, cause.hkparent
+        if members["correlationid"] != received.saga:
+            cleared, parent = None, emission.parent
+        if cleared is not None:
             members["hkcleared"] = cleared
+        if parent is not None:
+            members["hkparent"] = parent
         if trace is not None:
             members["traceparent"] = trace
             if cause.tracestate is not None:

@@ -73,6 +73,9 @@ class Record(BaseModel):
     started_by: str = ""
     """The id of the event that started it."""
 
+    parent: str = ""
+    """The saga that started it; empty: none did."""
+
     phase: Phase = "open"
     reason: str = ""
     """Why it was aborted."""
