@@ -198,6 +198,7 @@ class Agent(Generic[S]):
         idempotent: bool = False,
         pivot: bool = False,
         irreversible: bool = False,
+        polls: bool = False,
         timeout_s: float | None = None,
     ) -> Callable[[Callable[P, Awaitable[R]]], Effect[P, R]]:
         """Declare a step that touches the outside world; used as a decorator.
@@ -207,7 +208,8 @@ class Agent(Generic[S]):
         happened: after NotDone, or when the effect can verify, or is idempotent. A call that takes longer than
         `timeout_s` has an unknown outcome. After a `pivot` a saga can only go forward: nothing is undone any more.
         So it is after what is `irreversible`, which is refused besides (NotCleared) until an approval or a pivot has
-        come before it, in the run or in what led to it.
+        come before it, in the run or in what led to it. `polls` lets one run call it with the same arguments as often
+        as it likes; otherwise `Limits.repeats_max` takes that for a loop.
         """
 
         def declare(function: Callable[P, Awaitable[R]]) -> Effect[P, R]:
@@ -217,6 +219,7 @@ class Agent(Generic[S]):
                 idempotent=idempotent,
                 pivot=pivot,
                 irreversible=irreversible,
+                polls=polls,
                 timeout_s=timeout_s,
             )
             if effect.name in self.effects:

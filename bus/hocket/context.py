@@ -162,6 +162,7 @@ class Context(Generic[S]):
         *arguments: Any,
         step_name: str | None = ...,
         step_retry: Retry | None = ...,
+        step_polls: bool = ...,
         **keywords: Any,
     ) -> R: ...
     @overload
@@ -171,6 +172,7 @@ class Context(Generic[S]):
         *arguments: Any,
         step_name: str | None = ...,
         step_retry: Retry | None = ...,
+        step_polls: bool = ...,
         **keywords: Any,
     ) -> R: ...
     async def step_with(
@@ -179,15 +181,19 @@ class Context(Generic[S]):
         *arguments: Any,
         step_name: str | None = None,
         step_retry: Retry | None = None,
+        step_polls: bool = False,
         **keywords: Any,
     ) -> Any:
         """The same as `step`, with a name other than the function's, or with a retry policy of its own.
 
         When that policy is exhausted the failure is final: it is remembered, and raised as StepFailed now and
-        whenever the handler runs again.
+        whenever the handler runs again. `step_polls` lets the run call it with the same arguments as often as it
+        likes; otherwise `Limits.repeats_max` takes that for a loop.
         """
         name = step_name or function.__qualname__
-        call = durable.step(self.run, self.process, function, arguments, keywords, name=name, retry=step_retry)
+        call = durable.step(
+            self.run, self.process, function, arguments, keywords, name=name, retry=step_retry, polls=step_polls
+        )
         return await self._durably(call)
 
     async def sleep(self, delay: timedelta | float) -> None:

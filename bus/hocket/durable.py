@@ -33,12 +33,15 @@ async def step(
     *,
     name: str,
     retry: Retry | None,
+    polls: bool = False,
 ) -> Any:
-    """Answer from the journal, or call and remember.
+    """Answer from the journal, or call and remember. Raises LoopDetected when it is asked for too often.
 
     Without a policy a failure is raised as it is and not remembered; with one, the last failure is final.
     """
     digest = digest_of(arguments, keywords)
+    if not polls:
+        run.repeat(name, digest)
     occurrence, known = await run.recall(name, digest)
     if known is None:
         loop = asyncio.get_running_loop()
@@ -83,8 +86,13 @@ async def effect(
     agent: str,
     saga: str,
 ) -> Any:
-    """Do an effect once: intent first, then the call, then the outcome, each in the log before the next."""
+    """Do an effect once: intent first, then the call, then the outcome, each in the log before the next.
+
+    Raises LoopDetected when it is asked for too often.
+    """
     digest = digest_of(arguments, keywords)
+    if not declared.polls:
+        run.repeat(declared.name, digest)
     occurrence, known = await run.recall(declared.name, digest)
     if known is None:
         given = journal.as_json([arguments, keywords])

@@ -33,6 +33,7 @@ class Effect(Generic[P, R]):
         idempotent: bool = False,
         pivot: bool = False,
         irreversible: bool = False,
+        polls: bool = False,
         timeout_s: float | None = None,
     ) -> None:
         if not inspect.iscoroutinefunction(function):
@@ -48,6 +49,9 @@ class Effect(Generic[P, R]):
 
         self.irreversible = irreversible
         """Whether nothing can undo it: then an approval or a pivot has to come before it."""
+
+        self.polls = polls
+        """Whether one run may call it with the same arguments as often as it likes."""
 
         self.timeout_s = timeout_s
         """Longest time for one call of it, of its `verify` or of its `undo`; None: no limit of its own."""

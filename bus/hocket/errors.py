@@ -25,7 +25,7 @@ HocketError
 ├── HandlingFailed              why an event was dead-lettered
 │   ├── AttemptsExhausted       every attempt failed
 │   ├── HandlerTimeout          an attempt took too long
-│   ├── LoopDetected            the chain of causes is longer than the hop limit
+│   ├── LoopDetected            a chain of causes is too long, or one run repeats itself
 │   ├── ResultLost              what a step returned is not in the log any more, or damaged
 │   └── BadReturn               a handler returned what is no event
 ├── NothingRuns                 there is no running system to talk to
@@ -36,6 +36,8 @@ HocketError
 ├── StepFailed                  a step of a run failed for good, now or before a crash
 └── NotFound                    the event, key or saga asked for is not in the log
 """
+
+from typing import Literal
 
 from hocket_schemas.errors import ContractError, HocketError, MalformedEvent
 
@@ -171,7 +173,28 @@ class HandlerTimeout(HandlingFailed):
 
 
 class LoopDetected(HandlingFailed):
-    """The chain of causes is longer than the hop limit: agents are answering each other for ever."""
+    """Agents answer each other for ever, or one run makes the same call again and again.
+
+    Of `hops`: the chain of causes is longer than `Limits.hops_max`. Of `repeats`: a step or an effect was to be called
+    with the same arguments more often than `Limits.repeats_max`. If it polls and is meant to, declare that:
+    `@agent.effect(polls=True)`, or `ctx.step_with(…, step_polls=True)`.
+    """
+
+    def __init__(
+        self, limit: Literal["hops", "repeats"], most: int, count: int, *, what: str = "", digest: str = ""
+    ) -> None:
+        if limit == "hops":
+            super().__init__(f"{count} hops, the limit is {most}")
+        else:
+            super().__init__(f"{what} was called {count} times with the same arguments ({digest}), the limit is {most}")
+        self.limit: Literal["hops", "repeats"] = limit
+        self.most = most
+        self.count = count
+        self.what = what
+        """The step or effect."""
+
+        self.digest = digest
+        """Of its arguments."""
 
 
 class ResultLost(HandlingFailed):

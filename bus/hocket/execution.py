@@ -60,6 +60,9 @@ class Execution:
     counts: dict[str, int] = field(default_factory=dict)
     """How often it has asked for each name."""
 
+    repeats: dict[tuple[str, str], int] = field(default_factory=dict)
+    """How often it has asked for each name with the same arguments."""
+
     changed: dict[tuple[str, int], None] = field(default_factory=dict)
     """What it asked for with other arguments than the journal knows."""
 

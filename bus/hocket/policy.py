@@ -79,7 +79,12 @@ class Limits:
     """How long a handler that is cancelled may take to clean up; then it is cancelled again, each second."""
 
     hops_max: int = 32
-    """Longest chain of causes; the event after it is dead-lettered as a loop."""
+    """Longest chain of causes; the event after it is dead-lettered as a loop. The runtime's own facts do not count: a
+    saga is undone however long it was."""
+
+    repeats_max: int = 100
+    """Most calls of one step or effect with the same arguments within one run; the next one is taken for a loop. What
+    polls and is meant to says so."""
 
     event_bytes_max: int = 1_000_000
     """Largest encoded event, or entry of a run's journal, kept below the server's payload limit of 1 MiB."""

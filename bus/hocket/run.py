@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from hocket.blob import Blob
-from hocket.errors import StepFailed, UsageError
+from hocket.errors import LoopDetected, StepFailed, UsageError
 from hocket.execution import Execution, Suspend
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.undoing import EffectDone
@@ -195,6 +195,9 @@ class Run:
     cleared: str | None = None
     """The approval or the pivot that came before what the execution does now; None: neither."""
 
+    repeats_max: int | None = None
+    """Most calls of one name with the same arguments in an execution; None: no limit."""
+
     _begun: tuple[tuple[Entry, Entry | None], ...] = ()
     """Waits that begin with the next append, which is theirs; and what the journal has in their place."""
 
@@ -253,6 +256,17 @@ class Run:
         if known is not None and digest and known.digest and digest != known.digest:
             execution.changed[name, occurrence] = None
         return occurrence, known
+
+    def repeat(self, name: str, digest: str) -> None:
+        """Count a call, whether or not the journal answers it, so that every execution counts alike.
+
+        Raises LoopDetected. Arguments that cannot be told apart do not count.
+        """
+        if digest and self.repeats_max is not None:
+            repeats = self._now.repeats
+            count = repeats[name, digest] = repeats.get((name, digest), 0) + 1
+            if count > self.repeats_max:
+                raise LoopDetected("repeats", self.repeats_max, count, what=name, digest=digest)
 
     def take(self, seq: int) -> bool:
         """Take an answer for a wait; False when an earlier one has it."""

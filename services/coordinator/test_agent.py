@@ -97,6 +97,15 @@ def told(*events: Any, wait: timedelta = NO_TIME, shop: Shop | None = None, key:
     return run_virtual(live())
 
 
+def test_a_saga_is_undone_however_long_it_was() -> None:
+    shop, things = Shop(), [f"thing {n}" for n in range(20)]  # two hops each: more than any chain of work may have
+
+    said = told(REQUESTED, Bought(things=things, then="fail"), shop=shop)
+
+    assert [type(fact) for fact in said] == [SagaFailed, SagaCompensated]
+    assert shop.given_back == things[::-1]
+
+
 def test_a_saga_whose_last_event_came_is_completed() -> None:
     (said,) = told(REQUESTED, PUBLISHED)
 

@@ -5,18 +5,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hocket.clock import Clock
-from hocket.engine.handling import read
+from hocket.engine.handling import is_own, read
 from hocket.log.base import Log, Message, Seq
 from hocket.subjects import Names
 from hocket_schemas import gate
 from hocket_schemas.cancels import CANCEL_KEPT, CancelRequested
-from hocket_schemas.runtime import ScheduleDue
 
 REQUESTED = CancelRequested.event_type
-
-OWN_TYPES = "hocket."
-"""What the type of a fact that the runtime states begins with. Such facts are handled in a cancelled saga too: they
-are about its end. Only a schedule's tick is work like any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +79,7 @@ class Cancels:
     def covering(self, what: Extent) -> Cancel | None:
         """The request by which a handling ends or does not begin; None: it may go on."""
         found = self._named.get(("run", what.run))
-        own = what.type.startswith(OWN_TYPES) and what.type != ScheduleDue.event_type
-        if found is None and self._heeds and not own:
+        if found is None and self._heeds and not is_own(what.type):  # those are about its end
             found = self._named.get(("saga", what.saga))
             if found is None:
                 found = self._named.get(("key", what.key))

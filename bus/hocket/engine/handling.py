@@ -46,6 +46,8 @@ from hocket_schemas import gate
 from hocket_schemas.approvals import ApprovalDecided, ApprovalRefused
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.event import Event
+from hocket_schemas.limits import LimitExceeded
+from hocket_schemas.runtime import ScheduleDue
 from hocket_schemas.undoing import EffectDone
 
 T = TypeVar("T")
@@ -55,6 +57,10 @@ EMITTED_MAX = APPEND_MESSAGES_MAX - 10
 
 EVENT_HEADERS = {"Content-Type": gate.CONTENT_TYPE}
 """What makes a stored event structured mode for readers that are not hocket."""
+
+
+OWN_TYPES = "hocket."
+"""What the type of a fact that the runtime states begins with."""
 
 
 class Received(NamedTuple):
@@ -105,6 +111,8 @@ class Dead:
 
     error: Exception
     attempts: int
+    events: tuple[Write, ...] = ()
+    """What is said of it besides its dead letter."""
 
 
 Outcome = Done | Waits | Again | Dead
@@ -135,14 +143,17 @@ class Handling:
                 raise MalformedEvent(f"type {envelope.type!r} does not belong under {message.subject!r}")
             if (envelope.partitionkey or where.key) != where.key:
                 raise MalformedEvent(f"key {envelope.partitionkey!r} does not belong under {message.subject!r}")
-            if envelope.hkhops > self._agent.limits.hops_max:
-                raise LoopDetected(f"{envelope.hkhops} hops, the limit is {self._agent.limits.hops_max}")
             event = gate.event_of(envelope, handler.event)
-        except (MalformedEvent, NotFound, LoopDetected) as error:
+        except (MalformedEvent, NotFound) as error:
             return Dead(error, 0)
         cause = cause_of(self._agent.name, envelope.source, envelope.id)
         saga = envelope.correlationid or where.key
-        return Received(message, envelope, event, handler, where.key, saga, cause)
+        received = Received(message, envelope, event, handler, where.key, saga, cause)
+        hops_max = self._agent.limits.hops_max
+        if envelope.hkhops > hops_max and not is_own(envelope.type):
+            looped = LoopDetected("hops", hops_max, envelope.hkhops)
+            return Dead(looped, 0, (self._tripped(received, looped, 0),))
+        return received
 
     def refused(self, message: Message, envelope: Envelope, decided: ApprovalDecided, reason: str) -> Write:
         """The event that tells somebody why a decision counts for nothing."""
@@ -158,6 +169,19 @@ class Handling:
         time = rfc3339(self._process.clock.now_s())
         own = received._replace(cause=done.effect_key)
         return self._write(own, Emission(done), 0, time, received.envelope.traceparent)
+
+    def _tripped(self, received: Received, looped: LoopDetected, i: int) -> Write:
+        """The event that a handling came to a limit, as its i-th."""
+        event = LimitExceeded(
+            limit=looped.limit,
+            most=looped.most,
+            count=looped.count,
+            agent=self._agent.name,
+            event=received.envelope.id,
+            what=looped.what,
+            digest=looped.digest,
+        )
+        return self.told(received, event, i)
 
     def told(self, received: Received, event: Event, i: int) -> Write:
         """An event of the runtime's own about a handling, as its i-th."""
@@ -183,6 +207,7 @@ class Handling:
             fresh_state=fresh,
             attempt=number,
         )
+        run.repeats_max = self._agent.limits.repeats_max
         run.restart(context.go_on, received.envelope.hkcleared)
         try:
             if not self._tracing:
@@ -205,6 +230,8 @@ class Handling:
             if handler.timeout_s is not None:
                 error = HandlerTimeout(f"attempt {number} took longer than {handler.timeout_s} s")
                 error.__cause__ = cause  # it knows where the handler stood
+        except LoopDetected as looped:
+            return Dead(looped, number, (self._tripped(received, looped, run.emitted),))
         except (BadReturn, ResultLost, UsageError) as misuse:
             return Dead(misuse, number)  # the same code will do the same again
         except Exception as cause:  # noqa: BLE001 - around a handler: whatever it raises is the event's fate, not ours
@@ -348,6 +375,11 @@ class Handling:
         if len(body) > self._agent.limits.state_bytes_max:
             raise BadReturn(f"state is {len(body)} bytes, the limit is {self._agent.limits.state_bytes_max}")
         return body
+
+
+def is_own(event_type: str) -> bool:
+    """Whether an event is a fact that the runtime states, and not work: a schedule's tick is work like any other."""
+    return event_type.startswith(OWN_TYPES) and event_type != ScheduleDue.event_type
 
 
 def read(message: Message) -> Envelope:

@@ -342,7 +342,7 @@ class Worker:
         """Write the dead letter; the key goes on with its next event."""
         self._note("dead letter", subject=message.subject, error=repr(dead.error))
         self._process.reach("before dead letter")
-        transition = Transition(self.tenure, self._finishes(work))
+        transition = Transition(self.tenure, self._finishes(work), [*dead.events])
         transition.records.append(self._handling.dead_letter(message, work.key, dead))
         await self.put(transition, work, ends=True)
 
