@@ -37,6 +37,10 @@ RESTARTS_MAX = 5
 RESTART_WINDOW_S = 60.0
 """A server that dies more often than so within the window is not restarted again."""
 
+COLLECTOR = {"GOGC": "400", "GOMEMLIMIT": "512MiB"}
+"""The server's garbage collector: it runs when the heap has grown fivefold rather than twofold, and whenever the heap
+comes near the limit. Saves a tenth of the server's time under load. What the environment says goes first."""
+
 _POLL_S = 0.01
 _LOG_TAIL_LINES = 15
 
@@ -274,6 +278,7 @@ class EmbeddedServer:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C ends the agents first, then us, then the server
                 pass_fds=(self._lock_file,),  # the store stays locked for as long as the server lives
+                env={**COLLECTOR, **os.environ},
             )
         try:
             async with asyncio.timeout(START_S):
