@@ -8,6 +8,7 @@ import orjson
 
 from hocket import run as journal
 from hocket.blob import INLINE_BYTES_MAX
+from hocket.calls import as_json
 from hocket.clock import rfc3339
 from hocket.durable import answer_of, by_name, read_answer, remembered_answer
 from hocket.errors import UsageError, WaitExpired
@@ -96,7 +97,7 @@ async def collect(
     for answer in answers:
         run.take(answer["seq"])
         run.clear(answer.get("cleared"))
-    known = replace(known, result=journal.as_json(answers))
+    known = replace(known, result=as_json(answers))
     if len(known.result) > INLINE_BYTES_MAX:
         await run.remember(known)
     else:

@@ -12,6 +12,7 @@ from typing_extensions import TypeVar
 from hocket import durable
 from hocket.approval import APPROVE, DENY, Decision, digest_of
 from hocket.asking import approve
+from hocket.calls import as_json
 from hocket.clock import utc
 from hocket.collect import Awaited, Wanted, collect
 from hocket.effect import Effect
@@ -19,7 +20,7 @@ from hocket.errors import UndeclaredEvent, UsageError
 from hocket.ids import derived
 from hocket.policy import Retry
 from hocket.process import Process
-from hocket.run import APPROVAL, DONE, Entry, Run, as_json
+from hocket.run import APPROVAL, DONE, Entry, Run
 from hocket_schemas.approvals import ApprovalRequested
 from hocket_schemas.children import ChildStarted
 from hocket_schemas.envelope import Envelope

@@ -8,13 +8,14 @@ from typing import Any
 import orjson
 
 from hocket import run as journal
+from hocket.calls import as_json, call, digest_of, typed
 from hocket.clock import rfc3339
 from hocket.effect import Effect, NotDone, key_of
 from hocket.errors import MalformedEvent, NotCleared, UsageError, WaitExpired
 from hocket.execution import Suspend
 from hocket.policy import Retry
 from hocket.process import Process
-from hocket.run import BEGUN, DONE, PARKED, VOID, Entry, Run, call, digest_of, failure_of, typed
+from hocket.run import BEGUN, DONE, PARKED, VOID, Entry, Run, failure_of
 from hocket_schemas import gate
 from hocket_schemas.approvals import EffectResolved
 from hocket_schemas.envelope import Envelope
@@ -95,7 +96,7 @@ async def effect(
         run.repeat(declared.name, digest)
     occurrence, known = await run.recall(declared.name, digest)
     if known is None:
-        given = journal.as_json([arguments, keywords])
+        given = as_json([arguments, keywords])
         known = Entry(
             declared.name,
             occurrence,
@@ -226,7 +227,7 @@ async def _find_out(
             resolved = read_answer(envelope, EffectResolved)
             if isinstance(resolved, EffectResolved) and resolved.effect == known.key and seq > heeded:
                 known = replace(known, phase=VOID, heeded=seq, waited=True)
-                return resolved.happened, journal.as_json(resolved.result), known
+                return resolved.happened, as_json(resolved.result), known
     elif declared.idempotent and not last:
         return False, None, known
     replayed = known.phase == PARKED

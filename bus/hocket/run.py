@@ -1,21 +1,15 @@
 """A run: a handling that may outlive its process, and the journal of what it has done so far."""
 
 import asyncio
-import inspect
-import typing
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from hashlib import blake2b
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Protocol, TypeVar
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, to_json
 
 from hocket.blob import Blob
-from hocket.errors import LoopDetected, StepFailed, UsageError
+from hocket.errors import LoopDetected, StepFailed
 from hocket.execution import Execution, Suspend
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.undoing import EffectDone
@@ -38,6 +32,13 @@ UNDONE = "undone"
 
 GIVEN_UP_TICKS = 3
 """How many rounds of the loop a cancellation takes to reach the tasks that a handler has started, with one to spare."""
+
+
+ESCAPED_BYTES_MOST = 6
+"""What one character of a text comes to in JSON at most."""
+
+FRAME_BYTES_MOST = 4096
+"""What an entry's members come to at most, without the texts and the JSON in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,29 +91,44 @@ class Entry:
     error: tuple[str, str] | None = None
     """Type and message of a final failure."""
 
+    @property
+    def bytes_most(self) -> int | None:
+        """What its body cannot be larger than, reckoned without making it; None: it has to be made to tell."""
+        if self.error is not None or not isinstance(self.arguments, bytes | None | Blob):
+            return None
+        if not isinstance(self.result, bytes | None | Blob):
+            return None
+        told = len(self.name) + len(self.digest) + len(self.key) + len(self.saga)
+        large = sum(len(body) for body in (self.arguments, self.result) if isinstance(body, bytes))
+        return large + ESCAPED_BYTES_MOST * told + FRAME_BYTES_MOST
+
     def to_json(self) -> bytes:
-        """The journal entry's body."""
-        fields: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
-        for name in _JSON_MEMBERS:
-            value = fields[name]
-            if isinstance(value, bytes):
-                fields[name] = orjson.Fragment(value)
+        """The journal entry's body. What is as it is by default is left out."""
+        members: dict[str, Any] = {"name": self.name, "occurrence": self.occurrence, "kind": self.kind, "at": self.at}
+        for name, default in _DEFAULTS:
+            value = getattr(self, name)
+            if value is default or value == default:
+                continue
+            if name in _JSON_MEMBERS and isinstance(value, bytes):
+                value = orjson.Fragment(value)
             elif isinstance(value, Blob):
-                fields[name] = None
-                fields["large"] = {**fields.get("large", {}), name: value}
-        return orjson.dumps(fields)
+                members["large"] = {**members.get("large", {}), name: value}
+                continue
+            members[name] = value
+        return orjson.dumps(members)
 
     @classmethod
     def from_json(cls, body: bytes) -> "Entry":
         """Read a body back."""
-        fields = orjson.loads(body)
-        error = fields.pop("error", None)
-        for name, blob in fields.pop("large", {}).items():
-            fields[name] = Blob(**blob)
-        return cls(**fields, error=(error[0], error[1]) if error else None)
+        members = orjson.loads(body)
+        error = members.pop("error", None)
+        for name, blob in members.pop("large", {}).items():
+            members[name] = Blob(**blob)
+        return cls(**members, error=(error[0], error[1]) if error else None)
 
 
 _JSON_MEMBERS = ("arguments", "result")
+_DEFAULTS = tuple((member.name, member.default) for member in fields(Entry) if member.default is not MISSING)
 
 
 class Memory(Protocol):
@@ -405,94 +421,12 @@ class Run:
         return list(enumerate(entries, start=self._recorded))
 
 
-async def call(function: Callable[..., Any], arguments: Sequence[Any], keywords: dict[str, Any]) -> bytes:
-    """Call a step's function, in a thread when it is not async; return its result as JSON.
-
-    Raises UsageError when the result cannot be written as JSON.
-    """
-    if inspect.iscoroutinefunction(function):
-        result = await function(*arguments, **keywords)
-    else:
-        result = await asyncio.to_thread(function, *arguments, **keywords)
-    return as_json(result)
-
-
-def as_json(value: Any) -> bytes:
-    """A value as JSON. Raises UsageError when it cannot be written so."""
-    try:
-        return to_json(value)
-    except PydanticSerializationError as error:
-        raise UsageError(f"{type(value).__qualname__} cannot be written as JSON: {error}") from error
-
-
-def typed(function: Callable[..., Any], result: Any) -> Any:
-    """A remembered result as its function's return annotation says; plain JSON when it says nothing.
-
-    Raises UsageError when it no longer fits, after a change of the code.
-    """
-    adapter = _adapter(function)
-    if adapter is None:
-        return orjson.loads(result) if isinstance(result, bytes) else result
-    try:
-        return adapter.validate_json(result) if isinstance(result, bytes) else adapter.validate_python(result)
-    except ValidationError as error:
-        raise UsageError(f"the remembered result of {function.__qualname__} does not fit its type: {error}") from error
-
-
-def typed_arguments(function: Callable[..., Any], stored: Any) -> tuple[list[Any], dict[str, Any]]:
-    """What a journal knows of a call's arguments, as the function's annotations say.
-
-    Raises UsageError when they no longer fit, after a change of the code.
-    """
-    positional, named = stored
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-        hints = typing.get_type_hints(function)
-        names = [parameter.name for parameter in parameters][: len(positional)]
-        first = [_validated(hints.get(name), value) for name, value in zip(names, positional, strict=True)]
-        return first, {name: _validated(hints.get(name), value) for name, value in named.items()}
-    except (TypeError, NameError, ValueError) as error:
-        raise UsageError(f"what {function.__qualname__} was called with does not fit it any more: {error}") from error
-
-
-def digest_of(arguments: Sequence[Any], keywords: dict[str, Any]) -> str:
-    """A short digest of a call's arguments, for comparing them over time."""
-    try:
-        body = to_json([arguments, sorted(keywords.items())], fallback=lambda value: type(value).__qualname__)
-    except (PydanticSerializationError, ValueError):
-        return ""
-    return blake2b(body, digest_size=8).hexdigest()
-
-
-def _told(place: tuple[str, int]) -> str:
-    name, occurrence = place
-    return f"{name} #{occurrence + 1}" if occurrence else name
-
-
 def failure_of(entry: Entry) -> StepFailed:
     """The remembered failure of a step."""
     assert entry.error is not None
     return StepFailed(entry.name, *entry.error)
 
 
-def _adapter(function: Callable[..., Any]) -> TypeAdapter[Any] | None:
-    try:
-        hint = typing.get_type_hints(function).get("return", Any)
-    except NameError as error:
-        raise UsageError(f"{function.__qualname__}: an annotation cannot be resolved: {error}") from error
-    if hint is Any:
-        return None
-    try:
-        return _adapter_of(hint)
-    except TypeError:  # no hash: some annotations have parts that can be changed
-        return TypeAdapter(hint)
-
-
-@lru_cache(maxsize=1024)
-def _adapter_of(hint: Any) -> TypeAdapter[Any]:
-    """Kept by what is returned, not by who returns it: a function made within a handler holds on to the whole run."""
-    return TypeAdapter(hint)
-
-
-def _validated(hint: Any, value: Any) -> Any:
-    return value if hint is None or hint is Any else TypeAdapter(hint).validate_python(value)
+def _told(place: tuple[str, int]) -> str:
+    name, occurrence = place
+    return f"{name} #{occurrence + 1}" if occurrence else name

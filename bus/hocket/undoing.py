@@ -7,10 +7,10 @@ from typing import Any
 import orjson
 
 from hocket.blob import Blob
+from hocket.calls import typed, typed_arguments
 from hocket.context import Context
 from hocket.effect import Effect, takes_key
 from hocket.errors import ResultLost, StepFailed, UsageError
-from hocket.run import typed, typed_arguments
 from hocket_schemas.undoing import EffectUndone, UndoFailed, UndoRequested
 
 

@@ -65,7 +65,10 @@ class Journals:
     def check(self, entry: Entry) -> None:
         """Raise UsageError for an entry that the log cannot take, ResultTooLarge for one that names too much."""
         self._blobs.check(entry)
-        size, most = len(self._blobs.without(entry).to_json()), self._limits.event_bytes_max
+        entry, most = self._blobs.without(entry), self._limits.event_bytes_max
+        if entry.bytes_most is not None and entry.bytes_most <= most:
+            return
+        size = len(entry.to_json())
         if size > most:
             raise UsageError(f"{entry.name}: {size} bytes to remember, the limit is {most}")
 
