@@ -24,6 +24,9 @@ GROUP_BYTES_MAX = 4 << 20
 LARGE_BYTES_PER_S = 1 << 20
 """An append gets more time by its size, for lines no faster than this."""
 
+HALVED_MIN = 16
+"""From so many on, those who wait for one append are told in two halves."""
+
 REFUSED_WAIT_S = (0.05, 1.0)
 """First and longest wait before sending again what was surely not stored."""
 
@@ -74,6 +77,9 @@ class Committer:
         self._limits = limits
         self._reach = reach
         self._queue: deque[Transition] = deque()
+        self._untold: deque[tuple[Transition, bool]] = deque()
+        """Whose fate is known, and what it is: whether it is stored."""
+
         self._lagging: dict[Tenure, None] = {}
         self._work = asyncio.Event()
         self._busy = False
@@ -101,7 +107,7 @@ class Committer:
     async def flush(self, deadline_s: float) -> None:
         """Wait until all that was put is settled and no cursor lags. Raises TimeoutError."""
         async with asyncio.timeout(deadline_s):
-            while self._queue or self._busy or any(not tenure.over for tenure in self._lagging):
+            while self._queue or self._busy or self._untold or any(not tenure.over for tenure in self._lagging):
                 self._idle.clear()
                 for tenure in self._lagging:
                     tenure.lagging_since_s = float("-inf")  # due at once
@@ -112,13 +118,35 @@ class Committer:
         """Commit for as long as the process lives; the owner of the process cancels it."""
         while True:
             if not self._queue:
+                await self._tell()
+            if not self._queue:
                 await self._wait()
             group = self._take()
             self._busy = True
+            # Those who are told go on while this append is under way, not before it is sent.
+            asyncio.get_running_loop().call_soon(self._tell_all)
             if group.tenures:
                 await self._commit(group)
             self._busy = False
             self._idle.set()
+
+    async def _tell(self) -> None:
+        """Tell everybody with nothing to commit: one half first, and if that puts something, the other half after it.
+
+        Many that wait for the same append go on at the same time. Told at once, they and the log would take turns,
+        each idle while the other works.
+        """
+        if len(self._untold) >= HALVED_MIN:
+            for _ in range(len(self._untold) // 2):
+                _settle(*self._untold.popleft())
+            await asyncio.sleep(0)
+        if not self._queue:
+            self._tell_all()
+
+    def _tell_all(self) -> None:
+        while self._untold:
+            _settle(*self._untold.popleft())
+        self._idle.set()
 
     async def _wait(self) -> None:
         """Until there is a transition, or a cursor has lagged for long enough."""
@@ -216,10 +244,10 @@ class Committer:
         else:
             # Still the owner, so it was the suspect's own check: an earlier owner's handling is in the log.
             # Its outcome stands and ours is void, whatever we decided this time.
-            _settle(transition, stored=False)
+            self._untold.append((transition, False))
 
     def _finish(self, group: _Group) -> None:
-        """The append is stored: move the cursors, and tell everybody."""
+        """The append is stored: move the cursors; everybody is told soon."""
         now_s = asyncio.get_running_loop().time()
         for tenure, finishing in group.tenures.items():
             if group.plain:
@@ -232,8 +260,7 @@ class Committer:
                 tenure.lagging_since_s = now_s
                 if not tenure.unwritten:
                     self._lagging.pop(tenure, None)
-        for transition in group.transitions:
-            _settle(transition, stored=True)
+        self._untold.extend((transition, True) for transition in group.transitions)
 
     def _lag(self, tenure: Tenure) -> None:
         if tenure not in self._lagging:
@@ -278,7 +305,7 @@ def _expecting(write: Write, expect: Expect) -> Write:
     return write._replace(expect=expect)
 
 
-def _settle(transition: Transition, *, stored: bool) -> None:
+def _settle(transition: Transition, stored: bool) -> None:
     if transition.settled is not None and not transition.tenure.over:
         transition.settled(stored)
 

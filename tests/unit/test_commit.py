@@ -1,0 +1,53 @@
+"""Group commit: who is told when."""
+
+import asyncio
+
+from hocket.beside import beside
+from hocket.engine import owner
+from hocket.engine.commit import HALVED_MIN, Committer
+from hocket.engine.cursor import Cursor, Mark
+from hocket.engine.transition import Tenure, Transition
+from hocket.log.base import Write
+from hocket.log.memory import MemoryServer
+from hocket.policy import Limits
+from hocket.process import Process
+from hocket.subjects import Names
+
+NAMES = Names("hocket", 0)
+
+
+async def commits_for(many: int) -> int:
+    """How many appends it takes when many transitions wait, and each puts another when it is told."""
+    log = MemoryServer().connect()
+    found = await owner.take_over(log, NAMES, "counter", Process(instance="first"))
+    tenure = Tenure("counter", NAMES, found.token, found.doubt, Cursor(Mark()))
+    committer = Committer(log, Limits(), Process().reach)
+    done = asyncio.Event()
+    told: list[tuple[int, int]] = []
+
+    def put(number: int, step: int) -> None:
+        write = Write(NAMES.event(f"key-{number}", "counter", "cause", step, "a.done.v1"), b"{}")
+        committer.put(Transition(tenure, None, [write], settled=lambda _: go_on(number, step)))
+
+    def go_on(number: int, step: int) -> None:
+        told.append((step, number))
+        if step == 0:
+            put(number, 1)
+        elif len(told) == 2 * many:
+            done.set()
+
+    for number in range(many):
+        put(number, 0)
+    async with beside(committer.run()), asyncio.timeout(10):
+        await done.wait()
+        await committer.flush(5)
+    assert sorted(told) == [(step, number) for step in (0, 1) for number in range(many)]
+    return committer.commits
+
+
+async def test_many_that_go_on_together_come_in_two_halves_so_that_the_log_need_not_wait() -> None:
+    assert await commits_for(2 * HALVED_MIN) == 3
+
+
+async def test_few_stay_together() -> None:
+    assert await commits_for(HALVED_MIN - 1) == 2
