@@ -59,6 +59,10 @@ class Saga:
     budget: Budget | None = None
     """None: no bound but the deadline."""
 
+    undo_within: timedelta = timedelta(minutes=10)
+    """Longest time that an agent may take to answer a request for an undo. Then the saga is stuck, with the reason; it
+    goes on when the answer comes after all."""
+
     link: Link = "cascade"
     """What it has to do with the saga that started it, if one did (`ctx.start`) and said nothing else."""
 
@@ -76,6 +80,8 @@ class Saga:
                 raise BadSaga(self.name, f"{event_type} has two meanings, wants one of starts, done or fails")
         if self.deadline <= timedelta(0):
             raise BadSaga(self.name, f"deadline is {self.deadline}, wants more than nothing")
+        if self.undo_within <= timedelta(0):
+            raise BadSaga(self.name, f"undo_within is {self.undo_within}, wants more than nothing")
         _LIVE[id(self)] = self
 
 

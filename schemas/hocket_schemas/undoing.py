@@ -48,6 +48,13 @@ class UndoRequested(Event, type="hocket.undo.requested.v1"):
     """Which request it is: a person may have one made again."""
 
 
+class UndoAwaited(Event, type="hocket.undo.awaited.v1"):
+    """Undos have been requested that nobody may answer. Travels as a command of the coordinator to itself."""
+
+    due_s: float
+    """When to look again, in seconds since the Unix epoch."""
+
+
 class EffectUndone(Event, type="hocket.effect.undone.v1"):
     """An effect is undone, or turned out never to have happened."""
 

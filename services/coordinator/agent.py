@@ -1,6 +1,7 @@
 """The coordinator follows every saga to its end, and has undone what must be undone. It watches; it never routes."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import TypeVar
 
@@ -11,7 +12,14 @@ from hocket_schemas import catalog
 from hocket_schemas.cancels import CancelRequested, RunCancelled
 from hocket_schemas.runtime import SagaCancelled, SagaCompensated, SagaCompleted, SagaExpired, SagaFailed, SagaStuck
 from hocket_schemas.sagas import declared
-from hocket_schemas.undoing import EffectDone, EffectUndone, UndoDecided, UndoFailed, UndoRequested
+from hocket_schemas.undoing import (
+    EffectDone,
+    EffectUndone,
+    UndoAwaited,
+    UndoDecided,
+    UndoFailed,
+    UndoRequested,
+)
 
 RECORD_KEPT = timedelta(days=400)
 """How long a saga is remembered of which nothing more is heard."""
@@ -56,9 +64,22 @@ def say(ctx: Context[Record], facts: Sequence[Event | Asked]) -> None:
     """Publish what follows; a request for an undo goes to the agent that did the effect, and to nobody else."""
     for fact in facts:
         if isinstance(fact, Asked):
+            ctx.state.awaits(fact, ctx.now().timestamp())
             ctx.emit(fact.event, to=fact.to)
         else:
             ctx.emit(fact)
+    if ctx.state.due_s is not None and not ctx.state.watched:
+        ctx.state.watched = True
+        ctx.emit(UndoAwaited(due_s=ctx.state.due_s), to=ctx.agent)
+
+
+async def look_after(event: UndoAwaited, ctx: Context[Record]) -> None:
+    """Wait until all that was asked for is answered, or has not been in time."""
+    now_s = ctx.now().timestamp()
+    with suppress(WaitExpired):
+        await ctx.wait(SagaCompensated, SagaStuck, timeout=max(0.0, event.due_s - now_s))
+    ctx.state.watched = False
+    say(ctx, ctx.state.overdue(ctx.now().timestamp()))
 
 
 def follow(policy: Saga) -> None:
@@ -82,6 +103,7 @@ def follow(policy: Saga) -> None:
 catalog.discover()
 for _policy in declared():
     follow(_policy)
+coordinator.on(UndoAwaited, emits=SAYS, waits=[SagaCompensated, SagaStuck])(look_after)
 hear(EffectDone, lambda record, event, _: record.effect_done(event))
 hear(EffectUndone, lambda record, event, _: record.effect_undone(event))
 hear(UndoFailed, lambda record, event, _: record.undo_failed(event))

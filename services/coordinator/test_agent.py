@@ -3,13 +3,16 @@
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from hocket import Agent, Context, Event, Retry
+from hocket.host.crew import running
 from hocket.testing import Bed, run_virtual
 from hocket_schemas.briefs import BRIEF, BriefFailed, BriefPublished, BriefRequested
 from hocket_schemas.cancels import CancelRequested
 from hocket_schemas.event import Catalog
 from hocket_schemas.runtime import SagaCancelled, SagaCompensated, SagaCompleted, SagaExpired, SagaFailed, SagaStuck
-from hocket_schemas.undoing import UndoDecided
+from hocket_schemas.undoing import EffectDone, UndoDecided
 
 from .agent import coordinator
 
@@ -197,6 +200,53 @@ def test_an_undo_that_keeps_failing_parks_the_saga_until_a_person_decides() -> N
     assert "the shop is closed" in stuck[-1].reason
     assert (repaired.held, type(retried[-1])) == ([], SagaCompensated)
     assert (skipped.held, left[-1].skipped) == (["b"], ["shopper.<locals>.buy"])
+
+
+def test_there_may_be_more_to_undo_than_an_event_may_have_hops() -> None:
+    shop = Shop()
+
+    said = told(REQUESTED, Bought(things=[f"thing-{n}" for n in range(20)], then="fail"), shop=shop)
+
+    assert shop.held == []
+    assert type(said[-1]) is SagaCompensated
+
+
+async def undone_by_whoever_is_there(shop: Shop, *, decides: bool) -> list[Any]:
+    """What is said of a saga whose agent is away while it is aborted, and comes back after the deadline."""
+    agent = shopper(shop)
+    async with Bed(coordinator) as bed:
+        async with running(bed.crew(agent)):
+            await bed.publish(REQUESTED, key="saga-1")
+            await bed.publish(Bought(things=["a"]), key="saga-1")
+            while not bed.events(EffectDone):
+                await bed.server.changed()
+        await bed.publish(FAILED, key="saga-1")
+        await bed.settled()
+        await bed.pass_time(BRIEF.undo_within - timedelta(minutes=1))
+        assert not bed.events(SagaStuck)
+        await bed.pass_time(timedelta(minutes=2))
+        assert bed.state(coordinator, "saga-1").phase == "stuck"
+        if decides:
+            await bed.bus.command(UndoDecided(decision="retry", by="ada"), to="coordinator", key="saga-1")
+            await bed.settled()
+            assert bed.state(coordinator, "saga-1").phase == "aborting"
+        async with running(bed.crew(agent)):
+            while not bed.events(SagaCompensated):
+                await bed.server.changed()
+        await bed.quiet()
+        return bed.events(*ENDS)
+
+
+@pytest.mark.parametrize("decides", [True, False])
+def test_an_undo_that_nobody_answers_is_stuck_until_its_agent_is_back(decides: bool) -> None:
+    shop = Shop()
+
+    said = run_virtual(undone_by_whoever_is_there(shop, decides=decides))
+
+    assert [type(event) for event in said] == [SagaFailed, SagaStuck, SagaCompensated]
+    assert "shopper was asked to undo shopper.<locals>.buy and has not answered within 0:10:00" in said[1].reason
+    assert "hocket agents" in said[1].reason
+    assert (shop.held, shop.given_back) == ([], ["a"])
 
 
 def test_past_a_pivot_nothing_is_undone_until_a_person_decides_and_it_may_still_complete() -> None:

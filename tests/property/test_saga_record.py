@@ -9,7 +9,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from hocket.saga.record import Asked, Effect, Record
+from hocket.saga.record import UNDO_WITHIN_S, Asked, Effect, Record
 from hocket_schemas.cancels import CancelRequested, EffectStatus, RunCancelled
 from hocket_schemas.event import Catalog, Event
 from hocket_schemas.runtime import SagaCompensated, SagaCompleted, SagaStuck
@@ -60,6 +60,8 @@ class Life(RuleBasedStateMachine):
 
         self.said: list[Event] = []
         self.late = False
+        self.overdue: list[UndoRequested] = []
+        """Requests whose answer did not come in time, and may come yet."""
 
     def hear(self, fact: Event) -> None:
         """Have the record take a fact, and hold what it says against what it may."""
@@ -82,6 +84,7 @@ class Life(RuleBasedStateMachine):
             if isinstance(fact, Asked):
                 assert self.asked is None, "one at a time"
                 self.asked = fact
+                self.record.awaits(fact, 0.0)
                 self.asks[fact.event.effect_key] += 1
                 assert fact.event.attempt == self.asks[fact.event.effect_key]
                 self._in_order(fact.event)
@@ -164,6 +167,29 @@ class Life(RuleBasedStateMachine):
             self.hear(UndoFailed(**told, error="out of order"))
         else:
             self.hear(EffectUndone(**told, happened=fate != "void" or not asked.unknown))
+
+    @precondition(lambda self: self.asked is not None)
+    @rule()
+    def keep_silent(self) -> None:
+        """Nobody answers, and the time for it is up."""
+        assert self.asked is not None
+        assert self.record.overdue(UNDO_WITHIN_S - 1) == []
+        self.overdue.append(self.asked.event)
+        self.asked = None
+        self.say(self.record.overdue(UNDO_WITHIN_S))
+        assert self.record.due_s is None
+
+    @precondition(lambda self: self.overdue)
+    @rule()
+    def answer_late(self) -> None:
+        """The answer comes after all, perhaps when it was asked for again."""
+        asked = self.overdue.pop()
+        known = self.effect(asked.effect_key)
+        if known is None or not known.undoable or known.unknown != asked.unknown:
+            return
+        if self.asked is not None and self.asked.event.effect_key == asked.effect_key:
+            self.asked = None
+        self.hear(EffectUndone(effect=asked.effect, effect_key=asked.effect_key, agent="a"))
 
     @rule(decision=st.sampled_from(["retry", "skip", "resolve"]), key=st.sampled_from([None, *EFFECTS]))
     def decide(self, decision: str, key: str | None) -> None:

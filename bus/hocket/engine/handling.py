@@ -337,7 +337,8 @@ class Handling:
             "partitionkey": key,
             "correlationid": emission.saga or received.saga,
             "causationid": cause.id,
-            "hkhops": cause.hkhops + 1,
+            # What the runtime says is no hop: a saga may have more to undo than a chain of events may be long.
+            "hkhops": cause.hkhops + (not is_own(event.event_type)),
             "hkversion": self._agent.version,
             "data": event.model_dump(mode="json"),
         }

@@ -4,6 +4,7 @@ Compensation is the backward recovery of Garcia-Molina and Salem, "Sagas" (1987)
 order, each by an action of its own. There is no list of steps: effects are learned from the log as they happen.
 """
 
+from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -15,6 +16,9 @@ from hocket_schemas.sagas import Saga
 from hocket_schemas.undoing import EffectDone, EffectUndone, UndoDecided, UndoFailed, UndoRequested
 
 COORDINATOR = "coordinator"
+
+UNDO_WITHIN_S = 600.0
+"""How long an agent may take to answer where no policy says otherwise."""
 
 Phase = Literal["open", "running", "completed", "aborting", "compensated", "stuck"]
 """`open`: no event came that starts a policy. Whatever is aborted ends compensated, or stuck before a person."""
@@ -47,8 +51,16 @@ class Effect(BaseModel):
     asked: int = 0
     """How often it was asked for its undo."""
 
+    due_s: float = 0.0
+    """Until when the answer has to be there, in seconds since the Unix epoch."""
+
     error: str = ""
     """Why a person has to decide."""
+
+    @property
+    def awaited(self) -> bool:
+        """Whether its agent owes an answer."""
+        return self.state in ("sought", "asked")
 
     @property
     def holds(self) -> bool:
@@ -86,6 +98,10 @@ class Record(BaseModel):
     effects: list[Effect] = []
     """In log order."""
 
+    undo_within_s: float = UNDO_WITHIN_S
+    watched: bool = False
+    """Whether somebody looks after the requests that are not answered yet."""
+
     undone: list[str] = []
     """The names of those that are undone, in the order in which that was heard."""
 
@@ -98,6 +114,7 @@ class Record(BaseModel):
         """The event that starts a policy came; False: the saga is followed since another."""
         if self.phase == "open" and not self.started_by:
             self.name, self.phase, self.started_by = policy.name, "running", event_id
+            self.undo_within_s = policy.undo_within.total_seconds()
         return self.started_by == event_id
 
     def done(self, policy: Saga, event_id: str) -> list[Event | Asked]:
@@ -208,6 +225,30 @@ class Record(BaseModel):
             effect.state = "done"  # its outcome came while it was looked for
             return self._go_on()
         return self._stuck(effect, f"{effect.name} could not be undone: {fact.error}", fact.error)
+
+    @property
+    def due_s(self) -> float | None:
+        """When the next answer is overdue, in seconds since the Unix epoch; None: nobody owes one."""
+        return min((effect.due_s for effect in self.effects if effect.awaited), default=None)
+
+    def awaits(self, asked: Asked, now_s: float) -> None:
+        """A request is on its way: from now on its answer has a deadline."""
+        effect = self._effect(asked.event.effect_key)
+        assert effect is not None, "what is asked for is known"
+        effect.due_s = now_s + self.undo_within_s
+
+    def overdue(self, now_s: float) -> list[Event | Asked]:
+        """Time has passed: a person has to look after whoever has not answered by now. A late answer still counts."""
+        said: list[Event | Asked] = []
+        for effect in self.effects:
+            if effect.awaited and effect.due_s <= now_s:
+                within = timedelta(seconds=self.undo_within_s)
+                why = (
+                    f"{effect.agent} was asked to undo {effect.name} and has not answered within {within}; see whether "
+                    "it runs (hocket agents) and what it could not handle (hocket dead), then have it retried"
+                )
+                said += self._stuck(effect, why, why)
+        return said
 
     def decided(self, fact: UndoDecided) -> list[Event | Asked]:
         """A person has decided about what is stuck. Whatever it is, a pivot is none any more after it."""
