@@ -23,6 +23,7 @@ class Suspend(BaseException):
         waits: tuple[str, ...] = (),
         approval: Any = None,
         parked: str | None = None,
+        held: bool = False,
     ) -> None:
         self.until_s = until_s
         self.replayed = replayed
@@ -37,11 +38,19 @@ class Suspend(BaseException):
         self.parked = parked
         """Why a person has to look at it."""
 
+        self.held = held
+        """Whether somebody wants it to go no further for now: it is no wait, and begins again from the journal."""
+
     def beside(self, other: "Suspend | None") -> "Suspend":
         """Two waits side by side as one, which is over when either may be."""
         if other is None:
             return Suspend(
-                self.until_s, replayed=self.replayed, waits=self.waits, approval=self.approval, parked=self.parked
+                self.until_s,
+                replayed=self.replayed,
+                waits=self.waits,
+                approval=self.approval,
+                parked=self.parked,
+                held=self.held,
             )
         times = [each.until_s for each in (other, self) if each.until_s is not None]
         return Suspend(
@@ -50,7 +59,13 @@ class Suspend(BaseException):
             waits=tuple(dict.fromkeys((*other.waits, *self.waits))),
             approval=other.approval or self.approval,
             parked=other.parked or self.parked,
+            held=other.held or self.held,
         )
+
+
+async def go_no_further() -> Any:
+    """Take the place of a durable call that may not be made for now."""
+    raise Suspend(replayed=True, held=True)
 
 
 @dataclass(slots=True, eq=False)

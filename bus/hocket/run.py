@@ -10,7 +10,7 @@ import orjson
 
 from hocket.blob import Blob
 from hocket.errors import LoopDetected, StepFailed
-from hocket.execution import Execution, Suspend
+from hocket.execution import Execution, Suspend, go_no_further
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.undoing import EffectDone
 
@@ -161,6 +161,10 @@ class Memory(Protocol):
         """The key's events and the agent's commands of these types since the run's own event, in log order."""
         ...
 
+    def held(self) -> bool:
+        """Whether somebody wants the handling to go no further for now."""
+        ...
+
 
 def _nobody(wait: Entry) -> None:
     """Whom a run tells of its waits that no execution of a handler is under way for."""
@@ -239,6 +243,9 @@ class Run:
         if self.task is not None and self.task.cancelling() > self.cancellations:
             call.close()
             raise asyncio.CancelledError
+        if self.memory.held() and not self.cancelled:
+            call.close()
+            call = go_no_further()
         self.execution = self.execution or Execution()
         try:
             return await self.execution.do(call)

@@ -106,6 +106,11 @@ class Names:
         """Every event of a type."""
         return f"{self.root}.evt.*.*.*.*.{type_tokens(event_type)}"
 
+    @property
+    def holds(self) -> str:
+        """Every event that says what may not be handled for the time being, or may again."""
+        return f"{self.root}.evt.*.*.*.*.hocket.hold.*.v1"
+
     def events_of_key(self, key: str, event_type: str | None = None) -> str:
         """Every event of a key, or those of one type."""
         return f"{self.root}.evt.{token(key)}.*.*.*.{type_tokens(event_type) if event_type else '>'}"

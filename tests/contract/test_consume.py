@@ -129,3 +129,13 @@ async def test_a_deleted_consumer_is_lost_and_can_be_made_again(world: World) ->
 
     async with world.log.consume("reader", [world.subject("a.*")], start=1) as consumption:
         assert len(await taken(consumption, 1)) == 1
+
+
+async def test_a_reader_can_be_told_how_much_waits_for_it(world: World) -> None:
+    async with world.log.consume("reader", [world.subject("a.*")], start=1) as consumption:
+        await fill(world, *(f"a.{i}" for i in range(5)), "b.1")
+        await taken(consumption, 2)
+        await fill(world, "a.5", "a.6")
+        pending = await consumption.pending()
+
+    assert pending == 5

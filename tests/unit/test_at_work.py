@@ -5,6 +5,7 @@ from hocket.host.failures import Failure, open_failures
 from hocket.host.health import Card, blocked_by, card_of
 from hocket.host.roster import Entry, Roster, entries_of, to_json
 from hocket.observe.atwork import AtWork, at_work
+from hocket.observe.holds import Held
 from hocket_schemas.services import ServiceFailed, ServiceRestored
 
 CLAIMED = "2026-01-01T00:00:00.000Z"
@@ -126,3 +127,13 @@ def test_a_card_tells_who_blocked_the_loop() -> None:
     assert card is not None
     assert (card.blocks, card.blocked) == (2, "greet of ada on event e-1, at agent.py:7 in greet, 5.25 s")
     assert blocked_by(None) == ""
+
+
+def test_a_paused_agent_is_shown_as_such_with_who_and_why_also_when_nobody_is_heard_of_it() -> None:
+    paused = {("ada", 0): Held("agent", "ada", None, 0, "bob", "it buys too much", CLAIMED)}
+
+    [heard] = at_work([OWNER], [], [], CLAIMS, 11.0, paused=paused)
+    [silent] = at_work([], [], [], CLAIMS, 11.0, paused=paused)
+
+    assert (heard.state, heard.role, heard.why) == ("paused", "owner", "by bob because it buys too much")
+    assert (silent.state, silent.next) == ("paused", "hocket resume ada")

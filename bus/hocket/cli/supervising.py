@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hocket.cli.output import AsJson, print_json, print_table, say
+from hocket.cli.output import AsJson, harmless, print_json, print_table, say
 from hocket.cli.reach import Domain, Nats, opened, running_place
 from hocket.client import Bus
 from hocket.clock import SystemClock
@@ -19,7 +19,8 @@ from hocket.host.failures import failures_in
 from hocket.host.memory import MIB
 from hocket.host.roster import Entry
 from hocket.ids import fresh
-from hocket.observe.atwork import AtWork, at_work
+from hocket.observe.atwork import PAUSED, AtWork, at_work
+from hocket.observe.holds import held
 from hocket.policy import Limits
 from hocket.subjects import Names, tokens_of
 from hocket_schemas.services import RestartRequested
@@ -53,7 +54,8 @@ async def _agents(seconds: float, nats: str | None, domain: str | None, as_json:
             await asyncio.sleep(seconds)
             now_s = loop.time()
             cards, entries = heard.table(now_s), supervised.table(now_s)
-        lines = at_work(cards, entries, await failures_in(bus), await _claims(bus), now_s)
+        paused = {(each.name, each.shard): each for each in await held(bus) if each.kind == "agent"}
+        lines = at_work(cards, entries, await failures_in(bus), await _claims(bus), now_s, paused=paused)
     if as_json:
         print_json(lines)
         return
@@ -73,11 +75,14 @@ async def _agents(seconds: float, nats: str | None, domain: str | None, as_json:
     )
     for line in lines:
         if line.next or (line.why and line.state != line.role):
-            print(f"\n{line.agent} {line.state}{f': {line.why}' if line.why else ''}")
+            why = f" {line.why}" if line.state == PAUSED else f": {line.why}" if line.why else ""
+            print(harmless(f"\n{line.agent} {line.state}{why}"))
         elif line.blocked:
             print(f"\n{line.agent} has blocked its event loop {line.blocks} times, at last: {line.blocked}")
         if line.next:
             print(f"try: {line.next}")
+        if line.held:
+            print(f"\n{line.agent} keeps {line.held} events in quarantine; `hocket quarantine` tells why")
 
 
 async def _claims(bus: Bus) -> dict[tuple[str, int], tuple[int, Claim]]:

@@ -10,6 +10,7 @@ from hocket.approval import EXPIRED, SAID, judge
 from hocket.asking import said_on
 from hocket.engine.cancels import REQUESTED, Cancel, told
 from hocket.engine.handling import Handling, read
+from hocket.engine.holds import TYPES, read_word
 from hocket.engine.recall import Recall
 from hocket.engine.runs import Head, Parked
 from hocket.errors import BadKey, MalformedEvent
@@ -73,6 +74,8 @@ class Answers:
             raise MalformedEvent(f"type {envelope.type!r} does not belong under {message.subject!r}")
         if envelope.type == REQUESTED:
             gate.event_of(envelope, CancelRequested)
+        if envelope.type.startswith(TYPES):
+            read_word(message)
         if envelope.type != ApprovalDecided.event_type:
             return Answer(self._parked.of_key(where.key, envelope.type))
         decided = gate.event_of(envelope, ApprovalDecided)

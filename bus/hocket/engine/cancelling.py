@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol, TypeVar
@@ -112,20 +112,12 @@ class Cancelling:
         """The delivered requests that the cursor does not count as finished yet, and what they wait for."""
 
     async def serve(self) -> None:
-        """Hear requests as they are stored, ahead of what waits before them; end the runs that they are about."""
+        """End the waiting runs that requests are about."""
         async with asyncio.TaskGroup() as lanes:
-            lanes.create_task(self._listen())
             first = await self._aside.get()  # most tenures never get one
             for _ in range(LANES):
                 lanes.create_task(self._lane())
             self._aside.put_nowait(first)
-
-    async def _listen(self) -> None:
-        pattern = self._tenure.names.events_of_type(REQUESTED)
-        async with aclosing(self._log.scan([pattern], start=self._tenure.token + 1, follow=True)) as messages:
-            async for message in messages:
-                with suppress(MalformedEvent):  # it becomes a dead letter when it is delivered
-                    self._hear(message)
 
     async def _lane(self) -> None:
         while True:
@@ -147,7 +139,7 @@ class Cancelling:
         if not message.subject.endswith(REQUESTED) or address(message.subject)[::5] != ("evt", REQUESTED):
             return False
         try:
-            self._hear(message)
+            self.hear(message)
         except MalformedEvent:
             return False
         if REQUESTED in self._agent.handlers:
@@ -156,8 +148,8 @@ class Cancelling:
         self._finish()
         return True
 
-    def _hear(self, message: Message) -> None:
-        """End what a request is about; not the second time."""
+    def hear(self, message: Message) -> None:
+        """End what a request is about; not the second time. Raises MalformedEvent."""
         cancel, new = self._cancels.hear(message)
         if not new:
             return

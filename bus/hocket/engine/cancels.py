@@ -1,13 +1,11 @@
 """What was cancelled: read from the log alone, so that every owner knows the same."""
 
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from hocket.clock import Clock
 from hocket.engine.handling import is_own, read
-from hocket.log.base import Log, Message, Seq
-from hocket.subjects import Names
+from hocket.log.base import Message, Seq
 from hocket_schemas import gate
 from hocket_schemas.cancels import CANCEL_KEPT, CancelRequested
 
@@ -102,14 +100,3 @@ class Cancels:
 def told(by: str, reason: str) -> str:
     """By whom something was cancelled, and why."""
     return f"cancelled by {by}: {reason}" if reason else f"cancelled by {by}"
-
-
-async def requested(log: Log, names: Names, *, until: Seq) -> list[Message]:
-    """The requests that the log holds up to a sequence."""
-    found = []
-    async with aclosing(log.scan([names.events_of_type(REQUESTED)])) as messages:
-        async for message in messages:
-            if message.seq > until:
-                break
-            found.append(message)
-    return found

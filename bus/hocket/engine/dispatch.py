@@ -51,6 +51,9 @@ class Work:
     cancel: Cancel | None = None
     """By which its handling ends."""
 
+    stopped: bool = False
+    """Whether its handling has come to an end that is none: it keeps its turn, and begins again."""
+
     started_s: float = 0.0
 
 
@@ -68,15 +71,25 @@ class Actor:
 
     key: str
     queue: deque[Work] = field(default_factory=deque)
+    at_turn: bool = False
+    """Whether the first of them has its turn now."""
 
 
 class Dispatcher:
-    """Runs turns: one at a time per key, at most `concurrency` keys at once."""
+    """Runs turns: one at a time per key, at most `concurrency` keys at once. What `steps_aside` loses its turn."""
 
     def __init__(
-        self, turn: Callable[[Actor, Work], Awaitable[None]], tasks: asyncio.TaskGroup, concurrency: int
+        self,
+        turn: Callable[[Actor, Work], Awaitable[None]],
+        tasks: asyncio.TaskGroup,
+        concurrency: int,
+        *,
+        steps_aside: Callable[[Work], bool],
+        paused: bool,
     ) -> None:
         self._turn = turn
+        self._steps_aside = steps_aside
+        self._paused = paused
         self._tasks = tasks
         self._concurrency = concurrency
         self._actors: dict[str, Actor] = {}
@@ -95,19 +108,36 @@ class Dispatcher:
         actor = self._actors[work.key] = Actor(work.key)
         actor.queue.append(work)
         self._quiet.clear()
-        if len(self._active) < self._concurrency:
+        if len(self._active) < self._concurrency and not self._paused:
             self._start(actor)
         else:
             self._ready.append(actor)
+
+    def put_back(self, work: Work) -> None:
+        """Take an event that has waited out of its turn: it goes before the newer ones that are not begun."""
+        actor = self._actors.get(work.key)
+        if actor is None:
+            self.add(work)
+            return
+        place = len(actor.queue)
+        while place > actor.at_turn and actor.queue[place - 1].seq > work.seq:
+            place -= 1
+        actor.queue.insert(place, work)
+
+    def pause(self, *, paused: bool) -> None:
+        """Begin no turn any more, or begin those that have waited."""
+        self._paused = paused
+        self._fill()
 
     def busy(self, key: str) -> bool:
         """Whether the key has an event in hand."""
         return key in self._actors
 
     async def quiet(self, deadline_s: float) -> None:
-        """Wait until no event is in hand. Raises TimeoutError."""
+        """Wait until no event is in hand, of a paused one until none is being handled. Raises TimeoutError."""
         async with asyncio.timeout(deadline_s):
-            while self._actors:
+            while self._active if self._paused else self._actors:
+                self._quiet.clear()
                 await self._quiet.wait()
 
     def cancel(self) -> None:
@@ -115,6 +145,11 @@ class Dispatcher:
         self._ready.clear()
         for task in self._active:
             task.cancel()
+
+    def _fill(self) -> None:
+        """Begin the turns that there is room for."""
+        while self._ready and not self._paused and len(self._active) < self._concurrency:
+            self._start(self._ready.popleft())
 
     def _start(self, actor: Actor) -> None:
         task = self._tasks.create_task(self._turns(actor))
@@ -126,12 +161,23 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         while actor.queue:
             work = actor.queue[0]
+            if self._paused:
+                self._ready.append(actor)
+                return
+            if self._steps_aside(work):
+                actor.queue.popleft()
+                continue
             work.started_s = loop.time()
             self.running[work] = None
+            actor.at_turn = True
             try:
                 await self._turn(actor, work)
             finally:
                 self.running.pop(work, None)
+                actor.at_turn = False
+            if work.stopped:
+                work.stopped = False
+                continue
             actor.queue.popleft()
             if actor.queue and self._ready:
                 # Others wait for a slot: a hot key goes to the end of the line after each event.
@@ -143,8 +189,10 @@ class Dispatcher:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._active[task]
-        if self._ready and not task.cancelled() and task.exception() is None:
-            self._start(self._ready.popleft())
+        if not self._active:
+            self._quiet.set()
+        if not task.cancelled() and task.exception() is None:
+            self._fill()
 
 
 class Cells:

@@ -98,6 +98,11 @@ class Waits:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """The handler came to a durable call that may not be made for now. What it did since its last wait is void."""
+
+
+@dataclass(frozen=True, slots=True)
 class Again:
     """The attempt failed; another may succeed."""
 
@@ -115,7 +120,7 @@ class Dead:
     """What is said of it besides its dead letter."""
 
 
-Outcome = Done | Waits | Again | Dead
+Outcome = Done | Waits | Held | Again | Dead
 
 
 class Handling:
@@ -219,6 +224,8 @@ class Handling:
                 return self._done(received, context, result, trace)
         except Suspend:
             wait = run.rest
+            if wait.held:
+                return Held()
             if wait.replayed:
                 return Waits(wait, None)
             try:

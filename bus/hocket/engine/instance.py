@@ -13,10 +13,12 @@ from hocket.agent import Agent
 from hocket.beside import pass_on_cancellation
 from hocket.clock import rfc3339
 from hocket.engine import owner
-from hocket.engine.cancels import REQUESTED, Cancels, requested
+from hocket.engine.cancels import REQUESTED, Cancels
 from hocket.engine.commit import Committer
 from hocket.engine.cursor import Cursor, Mark
+from hocket.engine.holds import Holds
 from hocket.engine.owner import Pulse
+from hocket.engine.requests import requested
 from hocket.engine.schedules import Ticker
 from hocket.engine.transition import Tenure
 from hocket.engine.worker import Worker
@@ -117,11 +119,12 @@ class Instance:
         mark = found.mark or await self._first_mark(found.token)
         tenure = Tenure(name, self._names, found.token, found.doubt, Cursor(mark))
         cancels = Cancels(self._process.clock, heeds=self.agent.heeds_cancels)
+        holds = Holds(name, heeds=self.agent.heeds_cancels)
         for request in await requested(self._log, self._names, until=found.token):
             with suppress(MalformedEvent):  # it becomes a dead letter when it is delivered
-                cancels.hear(request)
+                (cancels if request.subject.endswith(REQUESTED) else holds).hear(request)
         worker = Worker(
-            self.agent, self._log, self._committer, tenure, cancels, process=self._process, shards=self._shards
+            self.agent, self._log, self._committer, tenure, cancels, holds, process=self._process, shards=self._shards
         )
         ticker = Ticker(self.agent, self._log, self._committer, tenure, process=self._process, shards=self._shards)
         self.role, self._worker = owner.OWNER, worker
@@ -131,10 +134,10 @@ class Instance:
         await self._tell()
         types = sorted({*self.agent.consumes, REQUESTED})
         filters = [self._names.events_of_type(event_type) for event_type in types]
-        filters.append(self._names.commands_for(name))
+        filters += [self._names.holds, self._names.commands_for(name)]
         try:
             async with self._log.consume(name, filters, start=mark.floor + 1) as consumption:
-                await worker.serve(found.runs, consumption, self._draining, ticker.serve(found.dues))
+                await worker.serve(found.runs, consumption, self._draining, ticker.serve(found.dues, holds.going))
         finally:
             self.owning.clear()
             tenure.end(Fenced(f"{name}: tenure {found.token} is over"))
@@ -171,6 +174,7 @@ class Instance:
             "consumes": self.agent.consumes,
             "emits": self.agent.emits,
             "lag": worker.lag if worker else None,
+            **(worker.holding.card() if worker else {}),
             "handled": worker.handled if worker else 0,
             "concurrency": self.agent.limits.concurrency,
             "time": rfc3339(self._process.clock.now_s()),

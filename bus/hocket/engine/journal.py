@@ -14,6 +14,7 @@ from hocket.engine.blobs import Blobs, Large
 from hocket.engine.commit import Committer
 from hocket.engine.dispatch import Work
 from hocket.engine.handling import Handling
+from hocket.engine.holding import Holding
 from hocket.engine.live import LiveOutput
 from hocket.engine.recall import Recall
 from hocket.engine.transition import Tenure, Transition
@@ -108,6 +109,7 @@ class Memory:
     journals: Journals
     replies: Answers
     live: LiveOutput
+    holding: Holding
     work: Work
 
     async def load(self) -> Sequence[tuple[int, Entry]]:
@@ -125,6 +127,10 @@ class Memory:
     def check(self, entry: Entry) -> None:
         """See `hocket.run.Memory.check`."""
         self.journals.check(entry)
+
+    def held(self) -> bool:
+        """See `hocket.run.Memory.held`."""
+        return self.holding.stops(self.work)
 
     async def say(self, execution: int, text: str) -> None:
         """See `hocket.run.Memory.say`."""

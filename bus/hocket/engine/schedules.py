@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,11 +87,15 @@ class Ticker:
         self._schedules = {s.name: s for s in agent.schedules.values() if shard_of(s.key, shards) == log.shard}
         self._dues: dict[str, Due] = {}
 
-    async def serve(self, found: Sequence[Due]) -> None:
-        """Tick for as long as the tenure lasts, from what the owners before have left."""
+    async def serve(self, found: Sequence[Due], going: Callable[[], Awaitable[None]]) -> None:
+        """Tick for as long as the tenure lasts, from what the owners before have left.
+
+        Waits for `going` each time: what comes due while the agent is paused was missed.
+        """
         await self._take_up({due.schedule: due for due in found})
         while self._dues:
             await self._until(min(due.due_s for due in self._dues.values()))
+            await going()
             now_s = self._process.clock.now_s()
             # Side by side: their appends are one group, and none is late because of another.
             async with asyncio.TaskGroup() as ticks:

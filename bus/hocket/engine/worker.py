@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, assert_never
@@ -15,10 +16,14 @@ from hocket.engine.cancelling import Cancelled, Cancelling
 from hocket.engine.cancels import Cancels
 from hocket.engine.commit import Committer
 from hocket.engine.dispatch import Actor, Cells, Dispatcher, Work, going_on
-from hocket.engine.handling import Again, Dead, Done, Handling, Received, Waits
+from hocket.engine.handling import Again, Dead, Done, Handling, Held, Received, Waits
+from hocket.engine.holding import Holding
+from hocket.engine.holds import Holds
 from hocket.engine.journal import Journals, Memory
 from hocket.engine.live import LiveOutput
+from hocket.engine.opening import Opening
 from hocket.engine.recall import Recall
+from hocket.engine.requests import listen
 from hocket.engine.runs import Head, Parked, tombstone
 from hocket.engine.transition import Cell, Tenure, Transition
 from hocket.errors import MalformedEvent, NotFound, OutcomeUnknown
@@ -40,6 +45,7 @@ class Worker:
         committer: Committer,
         tenure: Tenure,
         cancels: Cancels,
+        holds: Holds,
         *,
         process: Process,
         shards: int,
@@ -73,14 +79,16 @@ class Worker:
             journals=self._journals,
             parked=self._parked,
         )
-        self._dispatcher: Dispatcher
         self._room = asyncio.Event()
+        self._opening = Opening(agent, tenure, committer, process, self._room)
+        self.holding = Holding(agent, holds, cancels, self._handling, self._answers, self._opening, self)
+        self._dispatcher: Dispatcher
         self._pending = 0
 
     @property
     def lag(self) -> int:
-        """How many events wait for this agent: in the log, and in hand."""
-        return self._pending + self.tenure.cursor.in_hand
+        """How many events wait for this agent: in the log, in hand, and because they are held."""
+        return self._pending + self.tenure.cursor.in_hand + self.holding.waiting
 
     async def serve(
         self,
@@ -96,14 +104,26 @@ class Worker:
         """
         limits = self._agent.limits
         async with asyncio.TaskGroup() as tasks:
-            self._dispatcher = Dispatcher(self._turn, tasks, limits.concurrency)
+            self._dispatcher = Dispatcher(
+                self._turn,
+                tasks,
+                limits.concurrency,
+                steps_aside=self.holding.steps_aside,
+                paused=self.holding.paused is not None,
+            )
             self._resume(runs)
             ended = tasks.create_task(self.tenure.ended())
             inflow = [
                 tasks.create_task(work)
-                for work in (self._pump(consumption), self._wake(), ticking, self._cancelling.serve())
+                for work in (
+                    self._pump(consumption),
+                    self._wake(),
+                    ticking,
+                    self._cancelling.serve(),
+                    listen(self._log, self.tenure, self._hear),
+                )
             ]
-            beside = (self._move_out_slow(), self._recall.serve(), self.live.serve())
+            beside = (self._opening.serve(self._dispatcher.running), self._recall.serve(), self.live.serve())
             others = [tasks.create_task(work) for work in beside]
             await stop.wait()
             for task in inflow:
@@ -124,7 +144,7 @@ class Worker:
         self._note("drain suspends", running=len(self._dispatcher.running))
         for work in list(self._dispatcher.running):
             if work.run is None and work.received is not None:
-                self._move_out(work, work.received)
+                self._opening.open(work, work.received)
         self._dispatcher.cancel()
 
     def _resume(self, runs: Sequence[tuple[str, Head]]) -> None:
@@ -150,15 +170,34 @@ class Worker:
         while True:
             while cursor.in_hand >= window:
                 self._room.clear()
-                await self._room.wait()
+                if self.holding.paused is not None:
+                    await self._count(consumption)
+                else:
+                    await self._room.wait()
             for message in await consumption.take(max(1, window - cursor.in_hand)):
                 self._pending = message.pending
-                if cursor.begin(message.seq) and not self._cancelling.deliver(message):
+                if cursor.begin(message.seq) and not self._is_request(message):
                     suspect = message.seq < self.tenure.doubt
                     self._dispatcher.add(Work(message.seq, _key_of(message), suspect, message))
             if cursor.floor > acked:
                 acked = cursor.floor
                 await consumption.ack(acked)
+
+    def _is_request(self, message: Message) -> bool:
+        return self._cancelling.deliver(message) or self.holding.deliver(message)
+
+    def _hear(self, message: Message) -> None:
+        """Take a request in, ahead of what waits before it. Raises MalformedEvent."""
+        if not self.holding.hear(message):
+            self._cancelling.hear(message)
+            self.holding.review()
+
+    async def _count(self, consumption: Consumption) -> None:
+        """While a paused agent takes nothing more, say how its lag grows."""
+        self._pending = await consumption.pending()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._agent.limits.heartbeat_s):
+                await self._room.wait()
 
     async def _turn(self, actor: Actor, work: Work) -> None:
         await self._cancelling.turn(work, self.life(work))
@@ -176,7 +215,7 @@ class Worker:
             await self._bury(work, message, received)
             return
         work.received = received
-        memory = Memory(self._journals, self._answers, self.live, work)
+        memory = Memory(self._journals, self._answers, self.live, self.holding, work)
         run = work.doing = Run(memory, emitted=work.head.emitted if work.head else 0)
         attempts = 0
         cell = None if self._cancelling.stops(work) else await self._load(work.key)
@@ -194,10 +233,17 @@ class Worker:
                 case Waits(suspend, done):
                     await self._park(work, received, cell, done, run, suspend)
                     return
+                case Held():
+                    self._restore(cell)
+                    self._opening.stop(work, received)
+                    return
                 case Again(wait_s, error):
                     self._note("attempt failed", id=received.envelope.id, attempt=attempts, error=repr(error))
                     self._restore(cell)
                     await self._cancelling.interruptible(work, asyncio.sleep(wait_s))
+                    if self.holding.stops(work):
+                        self._opening.stop(work, received)
+                        return
                 case Dead():
                     self._restore(cell)
                     await self._bury(work, message, outcome)
@@ -309,7 +355,7 @@ class Worker:
     ) -> None:
         """Commit what the run did before its wait, together with the wait, and let go of its memory."""
         head = replace(
-            work.head or self._head(received),
+            work.head or self._opening.head(received),
             suspect=False,
             until_s=suspend.until_s,
             waits=suspend.waits,
@@ -398,58 +444,18 @@ class Worker:
         else:
             self._committer.put(Transition(self.tenure, work.answered, records=[tombstone(work.run)]))
 
+    def pause(self, *, paused: bool) -> None:
+        """See `hocket.engine.holding.Turns.pause`."""
+        self._dispatcher.pause(paused=paused)
+        self._room.set()
+
+    def go_on(self, work: Work) -> None:
+        """See `hocket.engine.holding.Turns.go_on`."""
+        self._dispatcher.put_back(work)
+
     def finish(self, seq: Seq) -> None:
         """Let the cursor count an event as finished, after all that was put so far."""
         self._committer.put(Transition(self.tenure, seq, settled=lambda stored: self._room.set()))
-
-    async def _move_out_slow(self) -> None:
-        """Give each event that takes long a run head, so that the cursor's floor can go on without it; likewise
-        each run that an answer has woken.
-        """
-        slow_s = self._agent.limits.slow_s
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(slow_s / 4)
-            for work in list(self._dispatcher.running):
-                if work.started_s > loop.time() - slow_s:
-                    break
-                if work.run is None and work.received is not None:
-                    self._move_out(work, work.received)
-                elif work.head is not None and work.answered is not None:
-                    self._keep_woken(work, work.head)
-
-    def _keep_woken(self, work: Work, head: Head) -> None:
-        """Write down that a run's answer has come; whoever recovers after that goes on with the run."""
-        assert work.run is not None
-        work.head = head.woken
-        waking = Transition(self.tenure, work.answered, records=[Write(work.run, work.head.to_json())])
-        waking.settled = lambda stored: self._room.set()
-        self._committer.put(waking)
-        work.answered = None
-
-    def _move_out(self, work: Work, received: Received) -> None:
-        """Open a run for the event. Its handling goes on; its end will be the run's end."""
-        self._process.reach("before run head")
-        work.run = self._names.run(self._agent.name, work.key, received.cause)
-        head = self._head(received, suspect=work.suspect)
-        opening = Transition(self.tenure, work.seq, records=[Write(work.run, head.to_json())])
-        opening.settled = lambda stored: self._opened()
-        self._committer.put(opening)
-
-    def _opened(self) -> None:
-        self._process.reach("after run head")
-        self._room.set()
-
-    def _head(self, received: Received, *, suspect: bool = False) -> Head:
-        return Head(
-            subject=received.message.subject,
-            seq=received.message.seq,
-            handler=received.handler.function.__qualname__,
-            version=self._agent.version,
-            since=rfc3339(self._process.clock.now_s()),
-            suspect=suspect,
-            saga=received.saga if received.saga != received.key else "",
-        )
 
     def _finishes(self, work: Work) -> Seq | None:
         """The event that the transition finishes; a run's event was finished when its head was written."""

@@ -60,6 +60,12 @@ class Card:
     blocked: str = ""
     """By whom last, as a sentence's worth; empty: never."""
 
+    held: int = 0
+    """How many events wait because their key or their saga is in quarantine."""
+
+    holds: int = 0
+    """The sequence of the newest word about a pause or a quarantine that it knows."""
+
 
 def card_of(body: bytes, heard_s: float) -> Card | None:
     """Read a heartbeat; None for what is none, since anybody may send it."""
@@ -85,6 +91,8 @@ def card_of(body: bytes, heard_s: float) -> Card | None:
             memory_bytes=None if memory_bytes is None else int(memory_bytes),
             blocks=int(fields.get("blocks", 0)),
             blocked=blocked_by(fields.get("blocked")),
+            held=int(fields.get("held", 0)),
+            holds=int(fields.get("holds", 0)),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -67,6 +67,10 @@ class Consumption(Protocol):
         """Wait for deliveries; return between 1 and `most` of them, in log order. Raises ConsumerLost."""
         ...
 
+    async def pending(self) -> int:
+        """How many deliveries wait that were not taken yet; a hint, for showing lag. Asks the server."""
+        ...
+
     async def ack(self, floor: Seq) -> None:
         """Tell the server that everything up to `floor` is finished. A hint, for showing lag: never waits."""
         ...

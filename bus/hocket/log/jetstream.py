@@ -297,7 +297,8 @@ class JetStreamLog:
     @asynccontextmanager
     async def _reading(self, settings: ConsumerSettings) -> AsyncIterator[Deliveries]:
         """Read from a consumer that was just made."""
-        deliveries = Deliveries(self.stream, settings.name, acks=settings.durable)
+        total = partial(self._total, settings.name)
+        deliveries = Deliveries(self.stream, settings.name, acks=settings.durable, total=total)
         async with self._link.channel(deliveries, _deadline(), speaks=deliveries.request) as channel:
             await deliveries.begin(channel)
             try:
@@ -305,6 +306,11 @@ class JetStreamLog:
             finally:
                 if not settings.durable:
                     channel.send(f"$JS.API.CONSUMER.DELETE.{self.stream}.{settings.name}", b"")
+
+    async def _total(self, consumer: str) -> int:
+        """How many messages a consumer has sent, and how many it would send now."""
+        answer = _require(await self._api.ask(f"CONSUMER.INFO.{self.stream}.{consumer}", None, _deadline()))
+        return int(answer["delivered"]["consumer_seq"]) + int(answer["num_pending"])
 
     async def _newest_of(self, filters: Sequence[str]) -> int:
         """The sequence of the newest message under any filter, as the leader knows it."""

@@ -396,6 +396,11 @@ class _MemoryConsumption:
                 return found
             await server.changed()
 
+    async def pending(self) -> int:
+        """See `Consumption.pending`."""
+        await self._log._travel()
+        return len(self._log.server.since(self._position, self._filters, 1 << 30))
+
     async def ack(self, floor: Seq) -> None:
         """See `Consumption.ack`. The twin keeps no lag, so there is nothing to do."""
 

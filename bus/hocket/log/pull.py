@@ -7,7 +7,7 @@ that it is still there; the numbers that it counts deliveries with show every ga
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 import orjson
@@ -79,10 +79,13 @@ def position(ack_subject: str) -> Position | None:
 class Deliveries:
     """The reading end of one incarnation of a consumer. Lost once, it stays lost: make another."""
 
-    def __init__(self, stream: str, consumer: str, *, acks: bool) -> None:
+    def __init__(
+        self, stream: str, consumer: str, *, acks: bool, total: Callable[[], Awaitable[int]] | None = None
+    ) -> None:
         self.consumer = consumer
         self.request = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._acks = acks
+        self._total = total
         self._channel: Channel | None = None
         self._buffer: deque[Message] = deque()
         self._buffer_bytes = 0
@@ -126,6 +129,12 @@ class Deliveries:
                 await self._woken
             finally:
                 self._woken = None
+
+    async def pending(self) -> int:
+        """How many deliveries wait that were not taken yet, as the server says. Raises Unavailable."""
+        assert self._total is not None, "whoever shows a lag has said where to ask for it"
+        total = await self._total()
+        return total - (self._nth - len(self._buffer))
 
     async def ack(self, floor: Seq) -> None:
         """Tell the server that everything up to `floor` is finished, now or a moment later."""

@@ -7,9 +7,13 @@ from hocket.engine.owner import OWNER, Claim
 from hocket.host.failures import Failure
 from hocket.host.health import Card
 from hocket.host.roster import Entry
+from hocket.observe.holds import Held
 
 SILENT = "silent"
 FAILED = "failed"
+PAUSED = "paused"
+
+NOTHING_HELD: Mapping[tuple[str, int], Held] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +25,7 @@ class AtWork:
     """None: of all of them, since no instance is heard."""
 
     state: str
-    """`owner`, `standby`, `released`; `starting`, `blocked`, `stopping`, `restarting`, `failed`; or `silent`."""
+    """`owner`, `standby`, `released`; `paused`; `starting`, `blocked`, `stopping`, `restarting`, `failed`; `silent`."""
 
     role: str
     """What its instance says that it is; without one the same as `state`."""
@@ -34,6 +38,9 @@ class AtWork:
     token: int = 0
     lag: int | None = None
     handled: int = 0
+    held: int = 0
+    """How many events wait because their key or their saga is in quarantine."""
+
     concurrency: int = 0
     """The most handlers that it runs at once."""
 
@@ -64,8 +71,13 @@ def at_work(
     failures: Sequence[Failure],
     claims: Mapping[tuple[str, int], tuple[int, Claim]],
     now_s: float,
+    *,
+    paused: Mapping[tuple[str, int], Held] = NOTHING_HELD,
 ) -> list[AtWork]:
-    """Put together what is heard and what the log knows; `claims` are by agent and shard, with their tokens."""
+    """Put together what is heard and what the log knows.
+
+    `claims` are by agent and shard, with their tokens; so are those that are `paused`.
+    """
     kept = {entry.instance: entry for entry in entries}
     # A process that has ended is heard for a while: its supervisor knows better.
     living = [card for card in cards if card.instance not in kept or kept[card.instance].pid == card.pid]
@@ -81,8 +93,16 @@ def at_work(
     for (agent, shard), (token, claim) in claims.items():
         if not listed & {(agent, shard), (agent, None)}:
             lines.append(AtWork(agent, shard, SILENT, SILENT, token=token, since=claim.claimed, next="hocket up"))
-    rank = {"owner": 0, "standby": 1}
+    lines = [_of_pause(line, paused.get((line.agent, line.shard or 0))) for line in lines]
+    rank = {"owner": 0, "paused": 0, "standby": 1}
     return sorted(lines, key=lambda line: (line.agent, line.shard or 0, rank.get(line.state, 2), line.instance))
+
+
+def _of_pause(line: AtWork, paused: Held | None) -> AtWork:
+    """What is paused and would be at work; who is in trouble besides has to be seen to first."""
+    if paused is None or line.state not in (OWNER, SILENT):
+        return line
+    return replace(line, state=PAUSED, why=str(paused), since=paused.since, next=f"hocket resume {line.agent}")
 
 
 def _of_card(
@@ -102,6 +122,7 @@ def _of_card(
         token=card.token,
         lag=card.lag,
         handled=card.handled,
+        held=card.held,
         concurrency=card.concurrency,
         memory_bytes=card.memory_bytes,
         since=claim.claimed if owns and claim else card.started,

@@ -149,7 +149,7 @@ class Bed:
         mark = Mark.from_json(record.data)
         types = {*agent.consumes, REQUESTED}
         filters = [self.names.events_of_type(event_type) for event_type in types]
-        filters.append(self.names.commands_for(agent.name))
+        filters += [self.names.holds, self.names.commands_for(agent.name)]
         waiting = self.server.since(mark.floor + 1, filters, 1 << 30)
         return not any(m.seq > mark.upto or m.seq in mark.open for m in waiting)
 

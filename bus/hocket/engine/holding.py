@@ -1,0 +1,161 @@
+"""Handlings that somebody wants to wait: not begun, stopped at their next durable call, and let go on in order."""
+
+import logging
+from typing import Any, Protocol
+
+from hocket.agent import Agent
+from hocket.engine.answers import Answers
+from hocket.engine.cancels import Cancels, Extent
+from hocket.engine.dispatch import Work
+from hocket.engine.handling import Dead, Handling, Received
+from hocket.engine.holds import TYPES, Holds, Standing
+from hocket.engine.opening import Opening
+from hocket.errors import MalformedEvent
+from hocket.log.base import Message, Seq
+from hocket.subjects import address
+from hocket.telemetry import note
+
+
+class Turns(Protocol):
+    """What the worker does with events that wait."""
+
+    def finish(self, seq: Seq) -> None:
+        """Let the cursor count an event as finished, after all that was put so far."""
+        ...
+
+    def pause(self, *, paused: bool) -> None:
+        """Begin no turn, or begin them again."""
+        ...
+
+    def go_on(self, work: Work) -> None:
+        """Let an event have its turn, before the newer ones of its key."""
+        ...
+
+
+class Holding:
+    """Keeps what is held out of its turns, for one tenure.
+
+    What is held follows from the log alone. An event that waits leaves the cursor's window as an open run, so that
+    the window has room for the others, and a next owner finds it with the runs.
+    """
+
+    def __init__(
+        self,
+        agent: Agent[Any],
+        holds: Holds,
+        cancels: Cancels,
+        handling: Handling,
+        answers: Answers,
+        opening: Opening,
+        turns: Turns,
+    ) -> None:
+        self._agent = agent
+        self._holds = holds
+        self._cancels = cancels
+        self._handling = handling
+        self._answers = answers
+        self._opening = opening
+        self._turns = turns
+        self._aside: dict[Work, None] = {}
+        """What waits, out of its key's turns."""
+
+    @property
+    def paused(self) -> Standing | None:
+        """By what the agent handles nothing at all."""
+        return self._holds.paused
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait because their key or their saga is held."""
+        return len(self._aside)
+
+    def card(self) -> dict[str, Any]:
+        """What a heartbeat says of holds."""
+        paused = self.paused
+        by = {"by": paused.word.by, "reason": paused.word.reason, "since": paused.since} if paused else None
+        return {"paused": by, "held": self.waiting, "holds": self._holds.known}
+
+    def hear(self, message: Message) -> bool:
+        """Take a message in, if it is about a hold, and let go on what may. Raises MalformedEvent."""
+        if TYPES not in message.subject or not _is_word(message):
+            return False
+        before = self.paused
+        if self._holds.hear(message):
+            if (before is None) != (self.paused is None):
+                self._turns.pause(paused=self.paused is not None)
+            note(logging.INFO, "holds", agent=self._agent.name, subject=message.subject, paused=str(self.paused or ""))
+            self.review()
+        return True
+
+    def deliver(self, message: Message) -> bool:
+        """Take a delivered event, if it is about a hold; False: it is to be handled like any other.
+
+        It was heard before, most of the time; but nothing that comes after it may be begun before it is known.
+        """
+        try:
+            if not self.hear(message) or address(message.subject).type in self._agent.handlers:
+                return False
+        except MalformedEvent:
+            return False  # it becomes a dead letter
+        self._turns.finish(message.seq)
+        return True
+
+    def review(self) -> None:
+        """Let go on what is not held any more, or has been cancelled meanwhile."""
+        for work in sorted(self._aside, key=lambda work: work.seq):
+            assert work.head is not None, "what waits has a head"
+            if not self._covers(work, work.head.saga or work.key):
+                del self._aside[work]
+                self._turns.go_on(work)
+
+    def steps_aside(self, work: Work) -> bool:
+        """Whether an event whose turn it is has to wait; then it is taken care of."""
+        if not self._holds:
+            return False
+        received: Received | None = None
+        saga = work.head.saga or work.key if work.head is not None else ""
+        if work.head is None:
+            assert work.message is not None, "what has no head was delivered"
+            if self._answers.is_answer(work.message):
+                return False  # the run that it wakes waits
+            found = self._handling.receive(work.message)
+            if isinstance(found, Dead):
+                return False  # no handler will see it
+            received, saga = found, found.saga
+        if not self._covers(work, saga, received):
+            return False
+        self._opening.put_aside(work, received)
+        self._aside[work] = None
+        return True
+
+    def stops(self, work: Work) -> bool:
+        """Whether a handling that is under way goes no further than to its next durable call."""
+        if not self._holds:
+            return False
+        assert work.received is not None, "only an event that passed the gate is handled"
+        return self.paused is not None or self._covers(work, work.received.saga, work.received)
+
+    def _covers(self, work: Work, saga: str, received: Received | None = None) -> bool:
+        if self._holds.covering(work.key, saga) is None:
+            return False
+        if not self._cancels:
+            return True
+        return self._cancels.covering(_extent(work, received, saga)) is None
+
+
+def _is_word(message: Message) -> bool:
+    """Whether a message is an event about a hold, rather than one that has the words in its key."""
+    where = address(message.subject)
+    return where.kind == "evt" and where.type.startswith(TYPES)
+
+
+def _extent(work: Work, received: Received | None, saga: str) -> Extent:
+    """What a request to cancel can be about."""
+    if received is not None:
+        return Extent(work.seq, received.envelope.type, work.key, saga, received.cause)
+    assert work.run is not None
+    assert work.head is not None
+    return Extent(work.seq, address(work.head.subject).type, work.key, saga, work.run.rpartition(".")[2])
+
+
+__all__ = ["Holding", "Turns"]
