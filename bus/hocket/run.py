@@ -94,13 +94,16 @@ class Entry:
     @property
     def bytes_most(self) -> int | None:
         """What its body cannot be larger than, reckoned without making it; None: it has to be made to tell."""
-        if self.error is not None or not isinstance(self.arguments, bytes | None | Blob):
+        if self.error is not None:
             return None
-        if not isinstance(self.result, bytes | None | Blob):
-            return None
+        size = FRAME_BYTES_MOST
+        for body in (self.arguments, self.result):
+            if type(body) is bytes:
+                size += len(body)
+            elif body is not None and type(body) is not Blob:
+                return None
         told = len(self.name) + len(self.digest) + len(self.key) + len(self.saga)
-        large = sum(len(body) for body in (self.arguments, self.result) if isinstance(body, bytes))
-        return large + ESCAPED_BYTES_MOST * told + FRAME_BYTES_MOST
+        return size + ESCAPED_BYTES_MOST * told
 
     def to_json(self) -> bytes:
         """The journal entry's body. What is as it is by default is left out."""
