@@ -23,6 +23,7 @@ from hocket.engine.schedules import Ticker
 from hocket.engine.transition import Tenure
 from hocket.engine.worker import Worker
 from hocket.errors import Fenced, LogError, MalformedEvent, PermissionDenied, TopologyMismatch
+from hocket.lifeline import has_ended
 from hocket.log.base import Expect, Log, Seq, Write
 from hocket.process import Process
 from hocket.subjects import Names
@@ -94,9 +95,7 @@ class Instance:
         while not self._draining.is_set():
             began_s = loop.time()
             try:
-                if not await owner.may_claim(self._log, self._names, self.agent.name, self._process.instance):
-                    self._note("stands by")
-                    await self._pulse.silence(self.agent.limits, self._draining)
+                await self._stand_by()
                 if not self._draining.is_set():
                     await self._own()
             except* (PermissionDenied, TopologyMismatch):
@@ -111,6 +110,15 @@ class Instance:
             self.role, self._worker = owner.STANDBY, None
             wait_s = shortest_s if loop.time() - began_s > longest_s else min(longest_s, wait_s * 2)
             await asyncio.sleep(wait_s * (0.5 + self._process.rng.random()))
+
+    async def _stand_by(self) -> None:
+        """Wait until there is no owner any more, or for the stop."""
+        limits = self.agent.limits
+        while claim := await owner.holder(self._log, self._names, self.agent.name, self._process.instance):
+            self._note("stands by", owner=claim.instance)
+            await self._pulse.silence(claim, limits, self._draining)
+            if self._draining.is_set() or not has_ended(claim.process):
+                return
 
     async def _own(self) -> None:
         """One tenure: claim, recover, then handle events until drained or until a doubt."""

@@ -14,6 +14,7 @@ from hocket.engine.cursor import Mark
 from hocket.engine.runs import Head
 from hocket.engine.schedules import Due
 from hocket.errors import MalformedEvent
+from hocket.lifeline import has_ended, own_name
 from hocket.log.base import Expect, Log, Message, Seq, Write
 from hocket.policy import Limits
 from hocket.process import Process
@@ -40,6 +41,9 @@ class Claim:
     None: below this record's own sequence, because the owner before did not leave in good order.
     """
 
+    process: str | None = None
+    """The owner's process, as `lifeline` names it: who is on the same machine sees at once that it has ended."""
+
     def to_json(self) -> bytes:
         """The record's body."""
         return orjson.dumps(asdict(self))
@@ -49,12 +53,13 @@ class Claim:
         """Read a record's body. Raises MalformedEvent when it is no claim."""
         try:
             fields = orjson.loads(body)
-            doubt = fields["doubt"]
+            doubt, process = fields["doubt"], fields.get("process")
             return cls(
                 str(fields["instance"]),
                 str(fields["claimed"]),
                 bool(fields["released"]),
                 None if doubt is None else int(doubt),
+                None if process is None else str(process),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise MalformedEvent(f"not a claim record: {body[:80]!r}") from error
@@ -78,13 +83,13 @@ class Found:
     """What is next due of each schedule that an owner before had."""
 
 
-async def may_claim(log: Log, names: Names, agent: str, instance: str) -> bool:
-    """Whether there is no owner to wait for: none ever, one that has left, or oneself."""
+async def holder(log: Log, names: Names, agent: str, instance: str) -> Claim | None:
+    """The owner that may be alive; None: there was none ever, it has left, it has ended, or it is oneself."""
     message = await log.last(names.owner(agent))
     if message is None:
-        return True
+        return None
     claim = Claim.from_json(message.data)
-    return claim.released or claim.instance == instance
+    return None if claim.released or claim.instance == instance or has_ended(claim.process) else claim
 
 
 async def take_over(log: Log, names: Names, agent: str, process: Process) -> Found:
@@ -96,7 +101,8 @@ async def take_over(log: Log, names: Names, agent: str, process: Process) -> Fou
     subject = names.owner(agent)
     before = await log.last(subject)
     process.reach("before claim")
-    claim = Claim(process.instance, rfc3339(process.clock.now_s()), doubt=_doubt_after(before))
+    now = rfc3339(process.clock.now_s())
+    claim = Claim(process.instance, now, doubt=_doubt_after(before), process=own_name())
     token = await log.append([Write(subject, claim.to_json(), Expect(subject, before.seq if before else 0))])
     process.reach("after claim")
     mark: Mark | None = None
@@ -165,11 +171,14 @@ class Pulse:
             self._heard = self._ever_heard = True
             self._released = False
 
-    async def silence(self, limits: Limits, stop: asyncio.Event) -> None:
-        """Wait until no owner has been heard for long enough, or one says that it leaves, or `stop` is set."""
+    async def silence(self, claim: Claim, limits: Limits, stop: asyncio.Event) -> None:
+        """Wait until no owner has been heard for long enough, or one says that it leaves, or `stop` is set.
+
+        Or until the process behind the claim is seen to have ended: then somebody may have claimed since.
+        """
         looks = 0
         self._released = False
-        while looks < LOOKS_PER_SILENCE and not self._released:
+        while looks < LOOKS_PER_SILENCE and not self._released and not has_ended(claim.process):
             silence_s = limits.silence_s if self._ever_heard else limits.silence_at_start_s
             self._heard = False
             try:

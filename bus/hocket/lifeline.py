@@ -1,0 +1,55 @@
+"""Whether another process of this machine is still there, where the system tells: Linux does.
+
+A process is named by the machine's boot, its PID namespace, its PID and when it was started, so that no later
+process is taken for it. What another machine, container or system says of itself is never known to have ended.
+"""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_NAMESPACE = Path("/proc/self/ns/pid")
+
+_ENDED = frozenset({b"Z", b"X", b"x"})
+"""States of a process of which only its exit status is left."""
+
+
+def own_name() -> str | None:
+    """The name of the process that asks, for `has_ended` in another one; None where the system does not tell."""
+    around, stat = _around(), _stat(os.getpid())
+    return f"{around}/{os.getpid()}/{stat[1]}" if around and stat else None
+
+
+def has_ended(name: str | None) -> bool:
+    """Whether the process of that name is certainly gone."""
+    around, _, process = (name or "").rpartition("/")[0].rpartition("/")
+    if not around or around != _around() or not process.isdecimal():
+        return False
+    pid = int(process)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    stat = _stat(pid)
+    return stat is not None and (stat[0] in _ENDED or f"{around}/{pid}/{stat[1]}" != name)
+
+
+@lru_cache(maxsize=1)
+def _around() -> str | None:
+    """The machine's boot and the namespace in which this process has its PID."""
+    try:
+        return f"{_BOOT.read_text().strip()}/{os.readlink(_NAMESPACE)}"
+    except OSError:
+        return None
+
+
+def _stat(pid: int) -> tuple[bytes, int] | None:
+    """A process's state, and when it was started, in clock ticks since the boot."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2].split()
+        return fields[0], int(fields[19])
+    except (OSError, ValueError, IndexError):
+        return None
