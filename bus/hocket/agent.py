@@ -11,6 +11,7 @@ from typing import Any, Generic, ParamSpec, Union, overload
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
+from hocket.aborting import spread
 from hocket.context import Context
 from hocket.effect import Effect
 from hocket.errors import NotFound, UsageError
@@ -18,7 +19,7 @@ from hocket.policy import Limits, Retry
 from hocket.schedule import CatchUp, Overlap, Rule, Schedule
 from hocket.undoing import undoing
 from hocket_schemas.event import Event
-from hocket_schemas.runtime import ScheduleDue
+from hocket_schemas.runtime import SagaAborted, SagaCompensated, ScheduleDue
 from hocket_schemas.undoing import UndoRequested
 
 S = TypeVar("S", bound=BaseModel | None, default=None)
@@ -108,6 +109,8 @@ class Agent(Generic[S]):
         """By the schedule's name."""
 
         self.effects: dict[str, Effect[Any, Any]] = {}
+        self._aborted: Handler | None = None
+        self._spread = _handler(SagaCompensated, spread, (), (), None, None)
         self._undo = _handler(UndoRequested, undoing(self.effects), (), (), None, None)
 
     def on(
@@ -134,7 +137,10 @@ class Agent(Generic[S]):
                 raise UsageError(f"{event.__qualname__} is handled by what `every` declares, each schedule by its own")
             if event.event_type in self.handlers:
                 raise UsageError(f"agent {self.name!r} already handles {event.event_type}")
-            self._refuse_both({*self.handlers, event.event_type}, waits)
+            taken = {SagaCompensated.event_type} if self.hears_aborts else set()
+            self._refuse_both({*self.handlers, event.event_type, *taken}, waits)
+            if event.event_type in taken:
+                raise UsageError(f"agent {self.name!r} has on_aborted, which hears {event.event_type} for it")
             self.handlers[event.event_type] = _handler(event, function, emits, waits, retry, timeout_s)
             return function
 
@@ -180,10 +186,28 @@ class Agent(Generic[S]):
 
         return register
 
+    def on_aborted(self, function: Callable[..., Awaitable[Result]]) -> Callable[..., Awaitable[Result]]:
+        """Register what corrects an actor's state when a saga that changed it was undone; used as a decorator.
+
+        It is called with a `SagaAborted` event and, if it wants it, the `Context`, once for each key whose state an
+        event of that saga has changed, when the saga is compensated: what the state holds of it is no truth any more.
+        Raises UsageError for an agent without state, and for one that handles `hocket.saga.compensated.v1` itself.
+        """
+        if self.state_type is None:
+            raise UsageError(f"agent {self.name!r} has no state that an aborted saga could have changed")
+        if SagaCompensated.event_type in self.consumes:
+            raise UsageError(
+                f"agent {self.name!r} hears {SagaCompensated.event_type} itself; on_aborted takes its place"
+            )
+        self._aborted = _handler(SagaAborted, function, (), (), None, None)
+        return function
+
     def handler_for(self, event_type: str, data: Any) -> Handler | None:
         """What handles an event; None when nothing does. Raises NotFound for a tick of a schedule that is gone."""
         if event_type == UndoRequested.event_type:
             return self._undo
+        if self._aborted is not None and event_type in (SagaAborted.event_type, SagaCompensated.event_type):
+            return self._aborted if event_type == SagaAborted.event_type else self._spread
         if event_type != ScheduleDue.event_type:
             return self.handlers.get(event_type)
         name = data.get("schedule") if isinstance(data, dict) else None
@@ -235,6 +259,24 @@ class Agent(Generic[S]):
         return {e.event_type for h in self._all_handlers for e in h.waits}
 
     @property
+    def hears_aborts(self) -> bool:
+        """Whether its actors want to know when a saga that they took part in was undone."""
+        return self._aborted is not None
+
+    @property
+    def handled(self) -> frozenset[str]:
+        """The event types that begin a handling; any other that it is delivered came for runs that wait."""
+        own = {ScheduleDue.event_type, UndoRequested.event_type}
+        if self.hears_aborts:
+            own |= {SagaAborted.event_type, SagaCompensated.event_type}
+        return frozenset(self.handlers) | own
+
+    @property
+    def hears(self) -> list[str]:
+        """The event types that are delivered to it: what it consumes, and what the runtime lets it hear besides."""
+        return [*self.consumes, *([SagaCompensated.event_type] if self.hears_aborts else [])]
+
+    @property
     def consumes(self) -> list[str]:
         """The event types it handles or waits for, sorted."""
         return sorted({*self.handlers, *self.waits})
@@ -246,7 +288,8 @@ class Agent(Generic[S]):
 
     @property
     def _all_handlers(self) -> list[Handler]:
-        return [*self.handlers.values(), *self.tick_handlers.values()]
+        aborted = [self._aborted] if self._aborted else []
+        return [*self.handlers.values(), *self.tick_handlers.values(), *aborted]
 
     def _refuse_both(self, handled: Collection[str], waits: Sequence[type[Event]]) -> None:
         both = ({e.event_type for e in waits} | self.waits) & set(handled)

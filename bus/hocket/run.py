@@ -160,6 +160,10 @@ class Memory(Protocol):
         """Send a piece of live output to whoever listens."""
         ...
 
+    async def untold(self) -> Sequence[str]:
+        """The keys whose state has taken part in the event's saga, and that were not told of its abort yet."""
+        ...
+
     async def answers(self, types: Sequence[str]) -> Sequence[tuple[int, Envelope]]:
         """The key's events and the agent's commands of these types since the run's own event, in log order."""
         ...

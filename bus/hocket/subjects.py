@@ -178,6 +178,14 @@ class Names:
         """Every state record of an agent."""
         return f"{self.root}.act.{token(agent)}.*"
 
+    def part(self, agent: str, saga: str, key: str) -> str:
+        """The record that an actor's state has taken part in a saga."""
+        return f"{self.root}.part.{token(agent)}.{token(saga)}.{token(key)}"
+
+    def parts(self, saga: str, agent: str | None = None) -> str:
+        """Those records of a saga, of one agent or of all."""
+        return f"{self.root}.part.{'*' if agent is None else token(agent)}.{token(saga)}.*"
+
     def run(self, agent: str, key: str, run: str) -> str:
         """The head record of an open run."""
         return f"{self.root}.run.{token(agent)}.{token(key)}.{token(run)}"

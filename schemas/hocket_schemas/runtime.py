@@ -70,6 +70,19 @@ class SagaCompensated(Event, type="hocket.saga.compensated.v1"):
     """The effects that a person decided to leave done."""
 
 
+class SagaAborted(Event, type="hocket.saga.aborted.v1", retention=timedelta(days=400)):
+    """A saga that an actor's state has taken part in was aborted, and what it did outside is undone.
+
+    Travels as a command of an agent to itself, once for each of its keys (`agent.on_aborted`).
+    """
+
+    name: str
+    saga: str
+    reason: str
+    undone: list[str] = Field(default_factory=list)
+    skipped: list[str] = Field(default_factory=list)
+
+
 class SagaStuck(Event, type="hocket.saga.stuck.v1"):
     """The saga can neither go on nor be undone by itself; a person decides."""
 

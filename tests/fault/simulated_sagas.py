@@ -15,6 +15,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
+from pydantic import BaseModel
+
 from hocket.agent import Agent, Context
 from hocket.clock import LoopClock
 from hocket.crashpoints import POINTS, Reach
@@ -27,13 +29,15 @@ from hocket.saga.record import COORDINATOR, Record
 from hocket.testing import Bed, run_virtual
 from hocket_schemas.cancels import CancelRequested
 from hocket_schemas.event import Catalog, Event
-from hocket_schemas.runtime import SagaStuck
+from hocket_schemas.runtime import SagaAborted, SagaStuck
 from hocket_schemas.sagas import Saga
 from hocket_schemas.undoing import UndoDecided
 
 EVENTS = Catalog()
 
 DESKS = ("flights", "hotels", "payments")
+MEMORY = "memory"
+CUSTOMERS = 3
 DEADLINE_S = 40.0
 LIMITS = Limits(slow_s=1.0, heartbeat_s=2.0, silence_s=5.0, silence_at_start_s=1.0, append_s=2.0)
 SAGAS_PER_WORLD = 10
@@ -73,6 +77,17 @@ class Booked(Event, type="trips.booked.v1", catalog=EVENTS):
 
 class Refused(Event, type="trips.refused.v1", catalog=EVENTS):
     pass
+
+
+class Noted(Event, type="trips.noted.v1", catalog=EVENTS):
+    pass
+
+
+class Known(BaseModel):
+    """What is remembered of a customer."""
+
+    trips: list[str] = []
+    corrected: list[str] = []
 
 
 DUE: tuple[type[FlightsDue | HotelsDue | PaymentsDue], ...] = (FlightsDue, HotelsDue, PaymentsDue)
@@ -176,9 +191,13 @@ class World:
         """Whether nobody can ask the hotels whether something was booked."""
 
         self.deaths: list[Crash] = []
+        self.corrected = 0
+        """How often the memory was told that something of it was undone."""
+
         self.coordinator = coordinator()
         self.coordinator.limits = LIMITS
-        self.agents = [self._agent(i) for i in range(len(DESKS))]
+        self.memory = self._memory()
+        self.agents = [self._agent(i) for i in range(len(DESKS))] + [self.memory]
         self.bed = Bed(server=MemoryServer(clock=LoopClock()))
         self._people: set[asyncio.Task[None]] = set()
 
@@ -191,13 +210,29 @@ class World:
     def _crashes(self) -> list[Crash]:
         return [
             Crash(
-                self.rng.choice([*DESKS, COORDINATOR]),
+                self.rng.choice([*DESKS, COORDINATOR, MEMORY]),
                 self.rng.choice(POINTS) if self.rng.random() < 0.7 else None,
                 self.rng.randint(1, 5),
                 self.rng.random() * 60,
             )
             for _ in range(self.rng.randint(0, 8))
         ]
+
+    def _memory(self) -> Agent[Known]:
+        """Remembers each customer's trips, on keys of its own, and forgets those that came to nothing."""
+        agent = Agent(MEMORY, state=Known, limits=LIMITS)
+
+        @agent.on(Noted)
+        async def note(event: Noted, ctx: Context[Known]) -> None:
+            await asyncio.sleep(self.rng.random())
+            ctx.state.trips.append(ctx.saga)
+
+        @agent.on_aborted
+        async def correct(aborted: SagaAborted, ctx: Context[Known]) -> None:
+            ctx.state.trips = [trip for trip in ctx.state.trips if trip != aborted.saga]
+            ctx.state.corrected.append(aborted.saga)
+
+        return agent
 
     def _agent(self, i: int) -> Agent:
         agent = Agent(DESKS[i], limits=LIMITS)
@@ -249,6 +284,7 @@ class World:
 
         async def go(event: FlightsDue | HotelsDue | PaymentsDue, ctx: Context) -> None:
             plan = self.plans[ctx.saga]
+            ctx.emit(Noted(), key=f"customer-{event.n % CUSTOMERS}")
             try:
                 await ctx.step(book, ctx.saga, event.n)
             except StepFailed:
@@ -259,7 +295,7 @@ class World:
             after = event.n + 1
             ctx.emit(DUE[after % len(DUE)](n=after) if after < plan.positions else Booked())
 
-        emits = [*DUE, Booked, Refused]
+        emits = [*DUE, Booked, Refused, Noted]
         agent.on(DUE[i], emits=emits)(go)
         if i == 0:
 
@@ -390,9 +426,24 @@ class World:
                 found.append(f"{plan} is not completed, and nothing was in its way")
             if plan.fault == "refused" and "compensated" not in plan.end:
                 found.append(f"{plan} is refused and ends {plan.end}")
+        found += self._remembered()
         for agent in self.bed.agents:
             found += [f"dead letter of {agent.name}: {letter['error']}" for letter in self.bed.dead(agent)]
         return [f"seed {self.seed}: {text}" for text in found]
+
+    def _remembered(self) -> list[str]:
+        """What the memory holds that is not true, or was told of twice."""
+        found = []
+        customers = [self.bed.state(self.memory, f"customer-{n}") or Known() for n in range(CUSTOMERS)]
+        for plan in self.plans.values():
+            trips = [known.trips.count(plan.saga) for known in customers]
+            corrected = [known.corrected.count(plan.saga) for known in customers]
+            if plan.end.endswith("compensated") and (sum(trips) or max(corrected) > 1):
+                found.append(f"{plan} is compensated, and is remembered {trips}, corrected {corrected}")
+            if plan.end == "completed" and (sum(trips) != plan.positions or sum(corrected)):
+                found.append(f"{plan} is completed, and is remembered {trips}, corrected {corrected}")
+            self.corrected += sum(corrected)
+        return found
 
 
 @dataclass(slots=True)
@@ -406,6 +457,7 @@ class Campaign:
     deaths: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By process and point."""
 
+    corrected: int = 0
     violations: list[str] = field(default_factory=list)
 
 
@@ -417,6 +469,7 @@ def campaign(sagas: int, seed: int) -> Campaign:
         seed += 1
         total.violations += run_virtual(world.live())
         total.sagas += len(world.plans)
+        total.corrected += world.corrected
         for plan in world.plans.values():
             total.ends[plan.at, plan.fault, plan.end] += 1
         for crash in world.deaths:
@@ -442,7 +495,8 @@ def main() -> int:
     given = parser.parse_args()
     total = campaign(given.sagas, given.seed)
     died = sum(total.deaths.values())
-    sys.stdout.write(f"{table(total)}\n\n{total.sagas} sagas from seed {given.seed}, {died} deaths\n")
+    told = f"{died} deaths, {total.corrected} corrections of what was remembered"
+    sys.stdout.write(f"{table(total)}\n\n{total.sagas} sagas from seed {given.seed}, {told}\n")
     for text in total.violations:
         sys.stdout.write(f"{text}\n")
     sys.stdout.write(f"{len(total.violations)} violations\n")

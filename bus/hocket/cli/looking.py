@@ -13,6 +13,7 @@ from hocket.errors import NotFound
 from hocket.host import runtime
 from hocket.observe.fact import Fact
 from hocket.observe.history import Entry, Remembered, RunHead, State, history
+from hocket.observe.knowledge import Knowing, Knowledge, knowledge_of
 from hocket.observe.letters import DeadLetter
 from hocket.observe.sagas import SagaLine, SagaState, facts_in, fold, record_of
 from hocket.observe.why import Chain, why
@@ -41,6 +42,7 @@ async def _sagas(
     async with reading(nats, domain) as bus:
         facts = [fact async for fact in facts_in(bus, saga)]
         record = await record_of(bus, saga) if saga is not None else None
+        known = await knowledge_of(bus, saga, facts) if saga is not None else []
     lines = fold(declared, facts, SystemClock().now_s())
     if stuck:
         lines = [line for line in lines if line.state is SagaState.STUCK]
@@ -48,7 +50,9 @@ async def _sagas(
         if not lines:
             raise NotFound(f"no event of saga {saga!r} is in the log")
         if as_json:
-            print_json({"saga": lines[0], "events": facts, "record": record and record.model_dump()})
+            print_json(
+                {"saga": lines[0], "events": facts, "record": record and record.model_dump(), "knowledge": known}
+            )
         else:
             _print_sagas(lines)
             print()
@@ -56,6 +60,9 @@ async def _sagas(
             if record is not None and record.effects:
                 print()
                 _print_effects(record)
+            if known:
+                print()
+                _print_knowledge(known)
         return
     shown = lines[:limit] if limit else lines
     if as_json:
@@ -96,6 +103,16 @@ def _print_effects(record: Record) -> None:
         ),
         empty="",
     )
+
+
+def _print_knowledge(known: list[Knowledge]) -> None:
+    """Whose state has something of the saga."""
+    told = {
+        Knowing.CHANGED: "changed by it",
+        Knowing.TOLD: "changed by it, and told that it is undone",
+        Knowing.POSSIBLE: "may hold something of it",
+    }
+    print_table(("agent", "key", "its state"), ((k.agent, k.key, told[k.state]) for k in known), empty="")
 
 
 @commands.command("why", epilog="Example: hocket why 5kx3q7mzw2ab4c6d.0")

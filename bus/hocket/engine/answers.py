@@ -21,8 +21,6 @@ from hocket_schemas import gate
 from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested
 from hocket_schemas.cancels import CancelRequested
 from hocket_schemas.envelope import Envelope
-from hocket_schemas.runtime import ScheduleDue
-from hocket_schemas.undoing import UndoRequested
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ class Answers:
         ending: Mapping[str, Cancel],
     ) -> None:
         self._agent = agent.name
-        self._handled = frozenset(agent.handlers) | {ScheduleDue.event_type, UndoRequested.event_type}
+        self._handled = agent.handled
         self._log = log
         self._handling = handling
         self._parked = parked

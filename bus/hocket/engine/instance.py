@@ -140,7 +140,7 @@ class Instance:
         self.owning.set()
         self._note("owns", token=found.token, floor=mark.floor, runs=len(found.runs))
         await self._tell()
-        types = sorted({*self.agent.consumes, REQUESTED})
+        types = sorted({*self.agent.hears, REQUESTED})
         filters = [self._names.events_of_type(event_type) for event_type in types]
         filters += [self._names.holds, self._names.commands_for(name)]
         try:

@@ -16,6 +16,7 @@ from hocket.engine.dispatch import Work
 from hocket.engine.handling import Handling
 from hocket.engine.holding import Holding
 from hocket.engine.live import LiveOutput
+from hocket.engine.parts import Parts
 from hocket.engine.recall import Recall
 from hocket.engine.transition import Tenure, Transition
 from hocket.errors import UsageError
@@ -110,6 +111,7 @@ class Memory:
     replies: Answers
     live: LiveOutput
     holding: Holding
+    parts: Parts
     work: Work
 
     async def load(self) -> Sequence[tuple[int, Entry]]:
@@ -136,6 +138,10 @@ class Memory:
         """See `hocket.run.Memory.say`."""
         assert self.work.received is not None, "only an event that passed the gate is handled"
         await self.live.say(self.work.key, self.work.received.cause, execution, text)
+
+    async def untold(self) -> Sequence[str]:
+        """See `hocket.run.Memory.untold`."""
+        return await self.parts.untold(self.work)
 
     async def answers(self, types: Sequence[str]) -> Sequence[tuple[int, Envelope]]:
         """See `hocket.run.Memory.answers`."""

@@ -22,6 +22,7 @@ from hocket.engine.holds import Holds
 from hocket.engine.journal import Journals, Memory
 from hocket.engine.live import LiveOutput
 from hocket.engine.opening import Opening
+from hocket.engine.parts import Parts
 from hocket.engine.recall import Recall
 from hocket.engine.requests import listen
 from hocket.engine.runs import Head, Parked, tombstone
@@ -79,6 +80,7 @@ class Worker:
             journals=self._journals,
             parked=self._parked,
         )
+        self._parts = Parts(agent, log, self._handling, caught_up)
         self._room = asyncio.Event()
         self._opening = Opening(agent, tenure, committer, process, self._room)
         self.holding = Holding(agent, holds, cancels, self._handling, self._answers, self._opening, self)
@@ -215,7 +217,7 @@ class Worker:
             await self._bury(work, message, received)
             return
         work.received = received
-        memory = Memory(self._journals, self._answers, self.live, self.holding, work)
+        memory = Memory(self._journals, self._answers, self.live, self.holding, self._parts, work)
         run = work.doing = Run(memory, emitted=work.head.emitted if work.head else 0)
         attempts = 0
         cell = None if self._cancelling.stops(work) else await self._load(work.key)
@@ -382,7 +384,8 @@ class Worker:
         changed = cell if cell is not None and done.state != cell.data else None
         if cell is not None:
             cell.value, cell.data = done.value, done.state
-        return Transition(self.tenure, self._finishes(work), done.events, changed, done.state)
+        parts = self._parts.note(work) if changed else []
+        return Transition(self.tenure, self._finishes(work), done.events, changed, done.state, parts)
 
     async def _bury(self, work: Work, message: Message, dead: Dead) -> None:
         """Write the dead letter; the key goes on with its next event."""

@@ -147,7 +147,7 @@ class Bed:
         if record is None:
             return False
         mark = Mark.from_json(record.data)
-        types = {*agent.consumes, REQUESTED}
+        types = {*agent.hears, REQUESTED}
         filters = [self.names.events_of_type(event_type) for event_type in types]
         filters += [self.names.holds, self.names.commands_for(agent.name)]
         waiting = self.server.since(mark.floor + 1, filters, 1 << 30)
