@@ -25,6 +25,7 @@ HocketError
 ├── HandlingFailed              why an event was dead-lettered
 │   ├── AttemptsExhausted       every attempt failed
 │   ├── HandlerTimeout          an attempt took too long
+│   ├── ProcessEnded            every attempt ended the process that made it
 │   ├── LoopDetected            a chain of causes is too long, or one run repeats itself
 │   ├── ResultLost              what a step returned is not in the log any more, or damaged
 │   └── BadReturn               a handler returned what is no event
@@ -172,6 +173,14 @@ class HandlerTimeout(HandlingFailed):
     """An attempt took longer than the handler's timeout."""
 
 
+class ProcessEnded(HandlingFailed):
+    """The process ended each time that it handled the event, until it was given up.
+
+    It called for an exit, crashed in native code, was killed for its memory, or stood still until it was killed. What
+    the service printed before tells more; `hocket agents` names the handler that has blocked.
+    """
+
+
 class LoopDetected(HandlingFailed):
     """Agents answer each other for ever, or one run makes the same call again and again.
 
@@ -271,6 +280,7 @@ __all__ = [
     "NothingRuns",
     "OutcomeUnknown",
     "PermissionDenied",
+    "ProcessEnded",
     "ResultLost",
     "ResultTooLarge",
     "ServerTooOld",

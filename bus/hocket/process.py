@@ -22,3 +22,10 @@ class Process:
     reach: Reach = field(default_factory=from_environment)
     vitals: Callable[[], Mapping[str, Any]] = dict
     """What else the process says of itself in each heartbeat."""
+
+    trying: Callable[[str | None], None] = lambda event_id: None
+    """Told which event is tried that may end the process, and None when it has not."""
+
+    spent: Callable[[], bool] = lambda: False
+    """Whether the process has to go for what its handlers did to it. Then what they could not finish before it went
+    counts as if it had been killed."""

@@ -228,7 +228,7 @@ class Run:
     _begun: tuple[tuple[Entry, Entry | None], ...] = ()
     """Waits that begin with the next append, which is theirs; and what the journal has in their place."""
 
-    _recorded: int = 0
+    recorded: int = 0
     _loading: asyncio.Lock | None = None
 
     def restart(self, passed: Callable[[Entry], None], cleared: str | None = None) -> None:
@@ -320,7 +320,7 @@ class Run:
             async with self._loading:
                 if self.entries is None:
                     entries = await self.memory.load()
-                    self._recorded = entries[-1][0] + 1 if entries else 0
+                    self.recorded = entries[-1][0] + 1 if entries else 0
                     self.entries = {(e.name, e.occurrence): e for _, e in entries if e.kind != NOTICE}
         return self.entries
 
@@ -332,7 +332,7 @@ class Run:
         assert self.entries is not None, "a run recalls before it remembers"
         self.memory.check(entry)
         entries = self._numbered([*self.noted, entry])
-        self._recorded += len(entries)
+        self.recorded += len(entries)
         self.noted = ()
         if entry.phase in (DONE, VOID):
             # Before it is stored: an attempt that is cut off here leaves the entry on its way, and the next attempt
@@ -432,7 +432,7 @@ class Run:
         return self.execution
 
     def _numbered(self, entries: Sequence[Entry]) -> list[tuple[int, Entry]]:
-        return list(enumerate(entries, start=self._recorded))
+        return list(enumerate(entries, start=self.recorded))
 
 
 def failure_of(entry: Entry) -> StepFailed:

@@ -96,7 +96,12 @@ class Committer:
     async def caught_up(self, tenure: Tenure) -> None:
         """Wait until what was put so far is in the log; for as long as the tenure lasts."""
         reached: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.put(Transition(tenure, None, settled=reached.set_result))
+
+        def settled(stored: bool) -> None:
+            if not reached.done():  # whoever waits may be gone by then
+                reached.set_result(stored)
+
+        self.put(Transition(tenure, None, settled=settled))
         await reached
 
     def finish(self, tenure: Tenure, seq: Seq) -> None:

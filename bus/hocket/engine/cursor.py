@@ -1,12 +1,27 @@
 """How far one agent has come on one shard: arithmetic on sequences, no input or output."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import orjson
 
 from hocket.errors import MalformedEvent
 from hocket.log.base import Seq
+
+
+class Tried(NamedTuple):
+    """An event that may have ended the process that handled it. Most events never become one."""
+
+    seq: int
+    ends: int
+    """How often a process has ended while it handled the event and had written that down before."""
+
+    begun: bool
+    """Whether it was being handled when this was written."""
+
+    entries: int = 0
+    """How long its journal was when it was last tried alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,21 +32,37 @@ class Mark:
     open: tuple[int, ...] = ()
     """Ascending."""
 
+    tried: tuple[Tried, ...] = ()
+    """What is known of attempts that ended with their process, at events that are not finished and at open runs."""
+
     @property
     def floor(self) -> int:
         """Everything up to here is finished: reading starts at the next."""
         return self.open[0] - 1 if self.open else self.upto
 
+    def taken_over(self, runs: Collection[int], *, unclean: bool) -> "Mark":
+        """The same as its next owner reads it, who has found the open runs of these events.
+
+        Only the end of a process counts (`unclean`): neither that of a tenure within it, nor leaving in good order.
+        """
+        left = (each for each in self.tried if each.seq > self.upto or each.seq in self.open or each.seq in runs)
+        counted = (each._replace(ends=each.ends + (each.begun and unclean), begun=False) for each in left)
+        return replace(self, tried=tuple(each for each in counted if each.ends))
+
     def to_json(self) -> bytes:
         """The record's body."""
-        return orjson.dumps({"upto": self.upto, "open": self.open})
+        fields: dict[str, object] = {"upto": self.upto, "open": self.open}
+        if self.tried:
+            fields["tried"] = [list(each) for each in self.tried]
+        return orjson.dumps(fields)
 
     @classmethod
     def from_json(cls, body: bytes) -> "Mark":
         """Read a record's body. Raises MalformedEvent when it is no cursor."""
         try:
             fields = orjson.loads(body)
-            return cls(int(fields["upto"]), tuple(int(seq) for seq in fields["open"]))
+            tried = tuple(Tried(*each) for each in fields.get("tried", ()))
+            return cls(int(fields["upto"]), tuple(int(seq) for seq in fields["open"]), tried)
         except (ValueError, KeyError, TypeError) as error:
             raise MalformedEvent(f"not a cursor record: {body[:80]!r}") from error
 
@@ -48,6 +79,7 @@ class Cursor:
         self._upto = mark.upto
         self._open = dict.fromkeys(mark.open)
         self._awaited = dict.fromkeys(mark.open)
+        self.tried = {each.seq: each for each in mark.tried}
 
     def begin(self, seq: Seq) -> bool:
         """Take a delivered event; False when it is finished already and must be skipped."""
@@ -83,7 +115,7 @@ class Cursor:
                 break
             if seq not in finishing:
                 still_open.append(seq)
-        return Mark(upto, tuple(still_open))
+        return Mark(upto, tuple(still_open), tuple(self.tried.values()) if self.tried else ())
 
     @property
     def floor(self) -> Seq:

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from hocket.engine.cancels import Cancel
@@ -139,6 +140,16 @@ class Dispatcher:
             while self._active if self._paused else self._actors:
                 self._quiet.clear()
                 await self._quiet.wait()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Let another key have one's slot, for as long as one waits for somebody else."""
+        self._concurrency += 1
+        self._fill()
+        try:
+            yield
+        finally:
+            self._concurrency -= 1
 
     def cancel(self) -> None:
         """Stop every handler where it stands; what it did is void."""

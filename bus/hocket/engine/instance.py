@@ -51,6 +51,9 @@ class Instance:
         self.tenures = 0
         """How often it has become owner."""
 
+        self._token = Seq(0)
+        """Of the newest tenure."""
+
         self.owning = asyncio.Event()
         """Set while it is owner."""
 
@@ -123,8 +126,10 @@ class Instance:
     async def _own(self) -> None:
         """One tenure: claim, recover, then handle events until drained or until a doubt."""
         name = self.agent.name
-        found = await owner.take_over(self._log, self._names, name, self._process)
+        found = await owner.take_over(self._log, self._names, name, self._process, own=self._token)
+        self._token = found.token
         mark = found.mark or await self._first_mark(found.token)
+        mark = mark.taken_over({head.seq for _, head in found.runs}, unclean=found.unclean)
         tenure = Tenure(name, self._names, found.token, found.doubt, Cursor(mark))
         cancels = Cancels(self._process.clock, heeds=self.agent.heeds_cancels)
         holds = Holds(name, heeds=self.agent.heeds_cancels)
@@ -132,7 +137,15 @@ class Instance:
             with suppress(MalformedEvent):  # it becomes a dead letter when it is delivered
                 (cancels if request.subject.endswith(REQUESTED) else holds).hear(request)
         worker = Worker(
-            self.agent, self._log, self._committer, tenure, cancels, holds, process=self._process, shards=self._shards
+            self.agent,
+            self._log,
+            self._committer,
+            tenure,
+            cancels,
+            holds,
+            process=self._process,
+            shards=self._shards,
+            unclean=found.unclean,
         )
         ticker = Ticker(self.agent, self._log, self._committer, tenure, process=self._process, shards=self._shards)
         self.role, self._worker = owner.OWNER, worker
@@ -149,6 +162,9 @@ class Instance:
         finally:
             self.owning.clear()
             tenure.end(Fenced(f"{name}: tenure {found.token} is over"))
+        if worker.cut_off and self._process.spent():
+            self._note("leaves its claim", token=found.token)
+            return
         await owner.release(self._log, self._names, name, found.token, found.doubt, self._process)
         self.role = owner.RELEASED
         self._note("released", token=found.token)

@@ -76,6 +76,9 @@ class Found:
     mark: Mark | None
     """None: the agent has never owned this shard."""
 
+    unclean: bool = False
+    """Whether the owner before ended without leaving, and was another process: what it had in hand may be why."""
+
     runs: list[tuple[str, Head]] = field(default_factory=list)
     """The open runs by the subjects of their heads, in the order of their last change."""
 
@@ -92,11 +95,11 @@ async def holder(log: Log, names: Names, agent: str, instance: str) -> Claim | N
     return None if claim.released or claim.instance == instance or has_ended(claim.process) else claim
 
 
-async def take_over(log: Log, names: Names, agent: str, process: Process) -> Found:
+async def take_over(log: Log, names: Names, agent: str, process: Process, *, own: int = 0) -> Found:
     """Claim, then read everything that the owners before have left. This is the only way to start.
 
-    From the claim on every older owner is fenced, so what the scan finds up to the claim is all there is.
-    Raises Conflict when somebody else claimed first.
+    From the claim on every older owner is fenced, so what the scan finds up to the claim is all there is. `own`: the
+    token of this process's last tenure, if it had one. Raises Conflict when somebody else claimed first.
     """
     subject = names.owner(agent)
     before = await log.last(subject)
@@ -120,7 +123,9 @@ async def take_over(log: Log, names: Names, agent: str, process: Process) -> Fou
             elif message.subject != subject and message.data:
                 runs.append((message.subject, Head.from_json(message.data).lean))
     process.reach("after scan")
-    return Found(token, token if claim.doubt is None else claim.doubt, mark, runs, dues)
+    unclean = claim.doubt is None and before is not None and before.seq != own
+    doubt = token if claim.doubt is None else claim.doubt
+    return Found(token, doubt, mark, unclean, runs, dues)
 
 
 def _doubt_after(before: Message | None) -> int | None:

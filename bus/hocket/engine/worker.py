@@ -27,6 +27,7 @@ from hocket.engine.recall import Recall
 from hocket.engine.requests import listen
 from hocket.engine.runs import Head, Parked, tombstone
 from hocket.engine.transition import Cell, Tenure, Transition
+from hocket.engine.trial import Trials
 from hocket.errors import MalformedEvent, NotFound, OutcomeUnknown
 from hocket.execution import Suspend
 from hocket.log.base import Consumption, Log, Message, Seq, Write
@@ -50,8 +51,12 @@ class Worker:
         *,
         process: Process,
         shards: int,
+        unclean: bool,
     ) -> None:
         self.tenure = tenure
+        self.cut_off = False
+        """Whether handlers were stopped where they stood, because a stop in good order took too long."""
+
         self.handled = 0
         """Events whose handling came to an end, dead letters included."""
 
@@ -85,6 +90,9 @@ class Worker:
         self._opening = Opening(agent, tenure, committer, process, self._room)
         self.holding = Holding(agent, holds, cancels, self._handling, self._answers, self._opening, self)
         self._dispatcher: Dispatcher
+        self._trials = Trials(
+            tenure, committer, agent.limits, process, unclean=unclean, aside=lambda: self._dispatcher.aside()
+        )
         self._pending = 0
 
     @property
@@ -144,6 +152,7 @@ class Worker:
     def _suspend_all(self) -> None:
         """Stop the handlers that still run; as runs they go on from their journals under the next owner."""
         self._note("drain suspends", running=len(self._dispatcher.running))
+        self.cut_off = True
         for work in list(self._dispatcher.running):
             if work.run is None and work.received is not None:
                 self._opening.open(work, work.received)
@@ -219,7 +228,15 @@ class Worker:
         work.received = received
         memory = Memory(self._journals, self._answers, self.live, self.holding, self._parts, work)
         run = work.doing = Run(memory, emitted=work.head.emitted if work.head else 0)
-        attempts = 0
+        if self._trials.concern(work):
+            async with self._trials.of(work, received, run) as dead:
+                await (self._bury(work, message, dead) if dead else self._handle(work, received, run))
+        else:
+            await self._handle(work, received, run)
+
+    async def _handle(self, work: Work, received: Received, run: Run) -> None:
+        """Call the handler, again if need be, and commit what comes of it."""
+        message, attempts = received.message, 0
         cell = None if self._cancelling.stops(work) else await self._load(work.key)
         while work.cancel is None:
             attempts += 1

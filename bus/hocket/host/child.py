@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from hocket.host.crew import Crew
 from hocket.host.line import ChildEnd
 from hocket.host.loader import Service, load
 from hocket.host.memory import resident_bytes
+from hocket.host.manifest import cap_of
 from hocket.host.place import Place, from_environment
 from hocket.host.watchdog import BLOCKED_S, watching
 from hocket.process import Process
@@ -141,7 +142,17 @@ async def _watched(services: Sequence[Service], instance: str | None, *, leashed
         def vitals() -> dict[str, Any]:
             return {"started": started, "memory_bytes": resident_bytes(os.getpid()), **watchdog.vitals()}
 
-        yield Process(instance=instance, vitals=vitals) if instance else Process(vitals=vitals)
+        def trying(event_id: str | None) -> None:
+            if line:
+                line.say({"trying": event_id})
+
+        cap = cap_of([service.manifest for service in services])
+
+        def spent() -> bool:
+            return cap is not None and (resident_bytes(os.getpid()) or 0) > cap
+
+        process = Process(vitals=vitals, trying=trying, spent=spent)
+        yield replace(process, instance=instance) if instance else process
 
 
 def _patience_s(services: Sequence[Service]) -> float:

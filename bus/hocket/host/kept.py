@@ -14,7 +14,7 @@ from hocket.host.changes import Reason, text_of
 from hocket.host.health import blocked_by
 from hocket.host.line import HostEnd
 from hocket.host.manifest import Manifest
-from hocket.host.memory import MIB, resident_bytes
+from hocket.host.memory import resident_bytes
 from hocket.host.nursery import Nursling
 from hocket.host.printed import Printed
 from hocket.host.restarts import Restarts
@@ -76,6 +76,9 @@ class Kept:
     failure: str | None = None
     """The id of the event that says that it has failed, until one says that it was restored."""
 
+    trying: str | None = None
+    """The id of the event that its process tries alone, since it may end the process."""
+
     why: str = ""
     """What is the matter, or was at last."""
 
@@ -99,9 +102,7 @@ class Kept:
         self.agents = [agent for each in declared for agent in each.agents]
         own = declared[0].restarts if len(declared) == 1 else None
         self.restarts = own or self.default
-        # Services that share a process share their caps; one without a cap has no bound, so all have none.
-        caps = [each.memory_mib for each in declared]
-        self.memory_max_bytes = MIB * sum(cap for cap in caps if cap) if all(caps) else None
+        self.memory_max_bytes = manifest.cap_of(declared)
 
     def begin(self, process: Process | Nursling, line: HostEnd, printed: Printed) -> None:
         """Its process is there."""
@@ -110,6 +111,7 @@ class Kept:
         self.restarted += self.began
         self.began, self.dying, self.ending, self.kill_at_s = True, False, None, None
         self._beats = self._still = 0
+        self.trying = None
 
     def measure(self) -> None:
         """Look at its process: how much it holds, and whether its loop has turned."""
@@ -169,6 +171,9 @@ class Kept:
 
     def hear(self, fields: dict[str, Any]) -> None:
         """Its process says something on the line, which its own code could have said as well."""
+        if "trying" in fields:
+            self.trying = fields["trying"]
+            return
         with suppress(KeyError, TypeError, ValueError):
             self.why = f"its event loop is blocked by {blocked_by(fields['blocked'])}"
 
@@ -180,9 +185,13 @@ class Kept:
             self.ends_s.clear()
             self.why = "a person asked for a new process"
             return reason
-        self.ends_s = [end_s for end_s in self.ends_s if end_s > now_s - self.restarts.window_s] + [now_s]
         blocked = self.why if reason == "blocked" and self.why.startswith("its event loop") else ""
         self.why = f"ended with {text_of(code, reason)}" + (f": {blocked}" if blocked else "")
+        if self.trying is not None:
+            # The event is given up after so many attempts, and that is bound enough: this is no fault of the service.
+            self.why += f", while it tried event {self.trying} alone"
+            return reason
+        self.ends_s = [end_s for end_s in self.ends_s if end_s > now_s - self.restarts.window_s] + [now_s]
         return reason
 
 

@@ -62,8 +62,10 @@ class HostEnd:
         asyncio.get_running_loop().add_reader(self._socket, self._read)
 
     def close(self) -> None:
-        """Let go: the child is asked to stop by that, if it still lives."""
+        """Let go: the child is asked to stop by that, if it still lives. What it has said before is heard."""
         self.child.close()
+        if self._socket.fileno() >= 0:
+            self._read()
         if self._socket.fileno() >= 0:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()

@@ -3,12 +3,14 @@
 import math
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import Any, Literal
 
 from hocket.errors import BadManifest
+from hocket.host.memory import MIB
 from hocket.host.restarts import Restarts
 from hocket_schemas.event import TYPE_PATTERN
 
@@ -97,6 +99,15 @@ def services_in(folder: Path) -> list[Path]:
     if is_service(folder):
         return [folder]
     return sorted(path for path in folder.glob("*") if is_service(path)) if folder.is_dir() else []
+
+
+def cap_of(manifests: Sequence[Manifest]) -> int | None:
+    """The most memory that one process of these services may hold, in bytes; None: no cap.
+
+    They share their caps; one without a cap has no bound, so all have none.
+    """
+    caps = [each.memory_mib for each in manifests]
+    return MIB * sum(cap for cap in caps if cap) if all(caps) else None
 
 
 def read(folder: Path) -> Manifest:
@@ -195,4 +206,4 @@ def _restarts(fields: dict[str, Any], where: str) -> Restarts | None:
     return restarts
 
 
-__all__ = ["CODE", "FILE", "Manifest", "Start", "is_service", "parse", "read", "services_in"]
+__all__ = ["CODE", "FILE", "Manifest", "Start", "cap_of", "is_service", "parse", "read", "services_in"]

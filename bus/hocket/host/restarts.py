@@ -32,7 +32,7 @@ class Restarts:
 
     def wait_s(self, ends_s: Sequence[float], rng: random.Random) -> float | None:
         """How long to wait after the last of these ends, given in their order; None: give up."""
-        recent = self.recent(ends_s)
+        recent = self.recent(ends_s) if ends_s else 0
         if recent > self.restarts_max:
             return None
         if recent <= 1:

@@ -1,0 +1,135 @@
+"""Events that may have ended their process: each is tried with that written down first, and not for ever.
+
+A process that ended without leaving may have been ended by what it handled, and nobody can ask it. So its next owner
+writes down which of the events that it had left unfinished it begins. The first time that is all: they are handled
+side by side like any others, and most have finished by the time that the process ends again. Those that have not are
+tried one at a time from then on, beside all that is not under suspicion. Whoever is innocent finishes at the first
+such try. Whoever ends its process each time becomes a dead letter, after as many attempts as its handler allows.
+
+A clean start, and every event that came after a claim, costs nothing of this.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
+
+from hocket.engine.commit import Committer
+from hocket.engine.cursor import Tried
+from hocket.engine.dispatch import Work
+from hocket.engine.handling import Dead, Received
+from hocket.engine.transition import Tenure, Transition
+from hocket.errors import ProcessEnded
+from hocket.policy import Limits
+from hocket.process import Process
+from hocket.run import Run
+from hocket.telemetry import note
+
+ENDS_MIN = 2
+"""How often a process has to end before its event is given up: the first time others were handled beside it."""
+
+ALONE_S = 60.0
+"""How long an event is tried alone; then the next one is begun beside it, so that one that hangs holds up no other."""
+
+
+class Trials:
+    """Who is under suspicion in one tenure, and whose turn it is."""
+
+    def __init__(
+        self,
+        tenure: Tenure,
+        committer: Committer,
+        limits: Limits,
+        process: Process,
+        *,
+        unclean: bool,
+        aside: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._tenure = tenure
+        self._committer = committer
+        self._process = process
+        self._aside = aside
+        self._claimed_s = process.clock.now_s()
+        self._left = limits.window if unclean else 0
+        """How many more may have been in hand when the process before ended: it took no more than that."""
+
+        self._tried = tenure.cursor.tried
+        self._alone = asyncio.Lock()
+
+    def concern(self, work: Work) -> bool:
+        """Whether an event whose handler is about to be called may have ended a process."""
+        return bool(self._tried or self._left) and (work.seq in self._tried or (self._left > 0 and self._left_by(work)))
+
+    def _left_by(self, work: Work) -> bool:
+        """Whether an event, or what woke its run, was in the log before this tenure began."""
+        token, head = self._tenure.token, work.head
+        if head is None:
+            return work.seq < token
+        if not head.waiting or work.cancel is not None:
+            return True
+        if work.answered is not None:
+            return work.answered < token
+        return head.until_s is not None and head.until_s <= self._claimed_s
+
+    @asynccontextmanager
+    async def of(self, work: Work, received: Received, run: Run) -> AsyncIterator[Dead | None]:
+        """Write an attempt down for as long as the block lasts; gives why there is none any more.
+
+        An attempt that is cut off stays as it was written. Whoever owns the agent next knows what that means.
+        """
+        known = self._tried.get(work.seq)
+        if known is None or not known.ends:
+            self._left -= 1
+            await self._write(Tried(work.seq, 0, begun=True))
+            yield None
+        else:
+            async with self._turn():
+                dead = await self._next(known, received, run)
+                try:
+                    yield dead
+                finally:
+                    self._process.trying(None)
+        self._tried.pop(work.seq, None)
+        self._committer.put(Transition(self._tenure, None))  # so that the log says it even if nothing else happens
+
+    async def _next(self, known: Tried, received: Received, run: Run) -> Dead | None:
+        """Begin another attempt, or say why there is none."""
+        await run.loaded()
+        ends, entries = known.ends, run.recorded
+        if known.entries < entries and ends > 1:
+            ends = 1  # it remembers more than it did: it comes to its end in pieces, whoever ends its process
+        most = max(ENDS_MIN, received.handler.retry.attempts_max)
+        if ends >= most:
+            return Dead(ProcessEnded(f"its process ended {ends} times while it was handled"), ends)
+        note(logging.WARNING, "tried alone", agent=self._tenure.agent, id=received.envelope.id, ends=ends)
+        self._process.trying(received.envelope.id)
+        await self._write(Tried(known.seq, ends, begun=True, entries=entries))
+        return None
+
+    async def _write(self, tried: Tried) -> None:
+        """Have the log say that an attempt begins, together with whatever else is to be written."""
+        self._tried[tried.seq] = tried
+        await self._committer.caught_up(self._tenure)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Be the only one under suspicion, but for those that take very long."""
+        with self._aside():
+            await self._alone.acquire()
+        holds = True
+
+        def release() -> None:
+            nonlocal holds
+            if holds:
+                holds = False
+                self._alone.release()
+
+        end = asyncio.get_running_loop().call_later(ALONE_S, release)
+        try:
+            yield
+        finally:
+            end.cancel()
+            release()
+
+
+__all__ = ["Trials"]

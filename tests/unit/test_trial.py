@@ -1,0 +1,232 @@
+"""Events that end the process that handles them: found, given up, and no harm to anybody else."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import pytest
+
+from hocket import Agent, Context, Limits, Retry
+from hocket.beside import beside
+from hocket.clock import LoopClock
+from hocket.engine.cursor import Mark, Tried
+from hocket.errors import ConsumerLost
+from hocket.host.crew import Crew
+from hocket.log.memory import MemoryLog, MemoryServer
+from hocket.testing import Bed, run_virtual
+from hocket_schemas.event import Catalog, Event
+
+EVENTS = Catalog()
+LIMITS = Limits(silence_s=1.0, silence_at_start_s=0.5, drain_s=1.0)
+
+
+class Given(Event, type="trial.given.v1", catalog=EVENTS):
+    n: int
+
+
+class Taken(Event, type="trial.taken.v1", catalog=EVENTS):
+    n: int
+
+
+class Answered(Event, type="trial.answered.v1", catalog=EVENTS):
+    n: int
+
+
+class Killed(BaseException):
+    """The process dies here."""
+
+
+class Processes:
+    """One process after another, each until something ends it, as a supervisor would keep them."""
+
+    def __init__(self) -> None:
+        self.ends = 0
+        """How many have died."""
+
+        self.starts = 0
+        self._changed = asyncio.Event()
+        self._log: MemoryLog
+        self._crew: Crew
+
+    async def run(self, bed: Bed, agent: Agent[Any], starts_max: int = 20) -> None:
+        """Start again after each end; AssertionError after too many."""
+        while True:
+            self._log = bed.server.connect()
+            self._crew = bed.crew_on(self._log, agent)
+            with suppress(BaseExceptionGroup, Killed):
+                await self._crew.run()
+            self.ends += self._log.killed
+            self.starts += 1
+            self._changed.set()
+            assert self.starts <= starts_max, "it ends again and again"
+
+    async def until(self, *, ends: int) -> None:
+        """Wait until so many have died."""
+        while self.ends < ends:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def die(self) -> None:
+        """End the process that runs now, where it stands: nothing more of it reaches the log."""
+        self._log.kill()
+        raise Killed
+
+    def stop(self) -> None:
+        """Ask it to leave in good order."""
+        self._crew.drain()
+
+    def deafen(self) -> None:
+        """Let it come to doubt its tenure, and begin another one."""
+        for instance in self._crew.instances:
+            assert instance._worker is not None
+            instance._worker.tenure.end(ConsumerLost("for a test"))
+
+
+class Left(NamedTuple):
+    """What is in the log in the end."""
+
+    letters: list[dict[str, Any]]
+    taken: list[int]
+
+
+async def lived(agent: Agent[Any], processes: Processes, events: Sequence[tuple[Event, str]]) -> Left:
+    """Keep processes running until these events, each with its key, are handled; return what there is then."""
+    async with Bed(server=MemoryServer(clock=LoopClock())) as bed, beside(processes.run(bed, agent)):
+        bed.agents = (agent,)
+        await bed.owned()
+        for event, key in events:
+            await bed.publish(event, key=key)
+        await bed.quiet()
+        return Left(bed.dead(agent), [taken.n for taken in bed.events(Taken)])
+
+
+@pytest.mark.parametrize("attempts_max", [1, 3, 5])
+def test_an_event_that_kills_its_process_is_given_up_and_all_others_are_handled_once(attempts_max: int) -> None:
+    agent, calls, processes = Agent("kills", limits=LIMITS), [], Processes()
+
+    @agent.on(Given, retry=Retry(attempts_max=attempts_max))
+    async def take(event: Given) -> Taken:
+        calls.append(event.n)
+        if event.n == 7:
+            processes.die()
+        await asyncio.sleep(0.3)
+        return Taken(n=event.n)
+
+    letters, taken = run_virtual(lived(agent, processes, [(Given(n=n), f"k{n % 10}") for n in range(30)]))
+
+    most = max(2, attempts_max)
+    [letter] = letters
+    assert (letter["reason"], letter["attempts"]) == ("ProcessEnded", most)
+    assert letter["error"] == f"its process ended {most} times while it was handled"
+    assert sorted(taken) == [n for n in range(30) if n != 7]
+    assert calls.count(7) == processes.ends == most + 1
+
+
+@pytest.mark.parametrize("woken_by", ["time", "answer"])
+def test_a_run_that_kills_its_process_after_a_wait_is_given_up_too(woken_by: str) -> None:
+    agent, processes = Agent("waits", limits=LIMITS), Processes()
+
+    @agent.on(Given, emits=[Taken], waits=[Answered], retry=Retry(attempts_max=3))
+    async def take(event: Given, ctx: Context) -> None:
+        if woken_by == "time":
+            await ctx.sleep(5.0)
+        else:
+            await ctx.wait(Answered)
+        if event.n == 0:
+            processes.die()
+        ctx.emit(Taken(n=event.n))
+
+    events = [(Given(n=n), f"k{n}") for n in range(5)]
+    events += [(Answered(n=n), f"k{n}") for n in range(5) if woken_by == "answer"]
+    letters, taken = run_virtual(lived(agent, processes, events))
+
+    assert [(letter["reason"], letter["attempts"]) for letter in letters] == [("ProcessEnded", 3)]
+    assert sorted(taken) == [1, 2, 3, 4]
+    assert processes.ends == 4
+
+
+def test_a_run_that_comes_further_each_time_is_never_given_up() -> None:
+    agent, processes = Agent("steps", limits=LIMITS), Processes()
+
+    async def work(i: int) -> int:
+        return i
+
+    @agent.on(Given, retry=Retry(attempts_max=2))
+    async def take(event: Given, ctx: Context) -> Taken:
+        done = await asyncio.gather(*(ctx.step(work, i) for i in range(processes.ends)))
+        if len(done) < 8:
+            await ctx.step(work, len(done))
+            processes.die()
+        return Taken(n=len(done))
+
+    letters, taken = run_virtual(lived(agent, processes, [(Given(n=0), "k")]))
+
+    assert letters == []
+    assert taken == [8]
+
+
+@pytest.mark.parametrize("interruption", ["stop", "recovery"])
+def test_neither_leaving_in_good_order_nor_a_doubt_within_the_process_counts(interruption: str) -> None:
+    agent, began, processes = Agent("cut", limits=LIMITS), [], Processes()
+
+    @agent.on(Given, retry=Retry(attempts_max=2))
+    async def take(event: Given) -> Taken:
+        began.append(event.n)
+        if len(began) == 1:
+            processes.die()
+        if len(began) < 8:
+            if interruption == "stop":
+                processes.stop()
+            else:
+                processes.deafen()
+            await asyncio.sleep(1000)
+        return Taken(n=event.n)
+
+    letters, taken = run_virtual(lived(agent, processes, [(Given(n=0), "k")]))
+
+    assert letters == []
+    assert taken == [0]
+    assert len(began) == 8
+
+
+def test_those_that_are_tried_alone_take_no_slot_from_new_events() -> None:
+    agent, processes = Agent("narrow", limits=replace(LIMITS, concurrency=2)), Processes()
+
+    @agent.on(Given)
+    async def take(event: Given) -> Taken:
+        if event.n < 2 and processes.ends < 2:
+            await asyncio.sleep(1.0)
+            processes.die()
+        await asyncio.sleep(10.0 if event.n < 2 else 0.5)
+        return Taken(n=event.n)
+
+    async def story() -> Left:
+        async with Bed(server=MemoryServer(clock=LoopClock())) as bed, beside(processes.run(bed, agent)):
+            bed.agents = (agent,)
+            await bed.owned()
+            for n in range(2):
+                await bed.publish(Given(n=n), key=f"k{n}")
+            await processes.until(ends=2)
+            for n in range(10, 20):
+                await bed.publish(Given(n=n), key=f"k{n}")
+            await bed.quiet()
+            return Left(bed.dead(agent), [taken.n for taken in bed.events(Taken)])
+
+    letters, taken = run_virtual(story())
+
+    assert letters == []
+    assert sorted(taken) == [0, 1, *range(10, 20)]
+    assert taken[-1] < 2, "no new one waited for both of those that were under suspicion"
+
+
+def test_what_is_known_of_attempts_is_kept_for_what_is_unfinished_and_counted_when_a_process_ended() -> None:
+    tried = (Tried(3, 1, True), Tried(4, 1, True), Tried(7, 0, True, 5), Tried(8, 0, False), Tried(9, 2, False))
+    mark = Mark.from_json(Mark(7, (3, 7), tried).to_json())
+
+    ended, left = mark.taken_over({9}, unclean=True), mark.taken_over({9}, unclean=False)
+
+    assert ended.tried == (Tried(3, 2, False), Tried(7, 1, False, 5), Tried(9, 2, False))
+    assert left.tried == (Tried(3, 1, False), Tried(9, 2, False))
+    assert b"tried" not in Mark(7, (3,)).to_json()
