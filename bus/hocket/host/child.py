@@ -23,8 +23,8 @@ from hocket.host import logs, runtime
 from hocket.host.crew import Crew
 from hocket.host.line import ChildEnd
 from hocket.host.loader import Service, load
-from hocket.host.memory import resident_bytes
 from hocket.host.manifest import cap_of
+from hocket.host.memory import resident_bytes
 from hocket.host.place import Place, from_environment
 from hocket.host.watchdog import BLOCKED_S, watching
 from hocket.process import Process
