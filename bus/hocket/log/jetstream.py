@@ -402,11 +402,10 @@ class _Answer:
         self.ended: asyncio.Future[Mapping[str, str]] = asyncio.get_running_loop().create_future()
 
     def receive(self, message: Received) -> None:
-        headers = message.headers
-        if "Status" not in headers:
+        if not wire.says_more(message.head):
             self.messages.append(message)
         elif not self.ended.done():
-            self.ended.set_result(headers)
+            self.ended.set_result(message.headers)
 
     def lose(self, reason: str) -> None:
         if not self.ended.done():

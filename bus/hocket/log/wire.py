@@ -30,6 +30,7 @@ _SUBJECT = re.compile(r"[!-)+-\-/-=?-~]+(?:\.[!-)+-\-/-=?-~]+)*")
 _PATTERN = re.compile(r"[!-~]+")
 _HEADER_NAME = re.compile(r"(?!Nats-)[A-Za-z0-9_-]+")
 _HEADER_VALUE = re.compile(r"\S(?:[^\x00-\x1f\x7f]*\S)?|")
+_NO_STATUS = b"NATS/1.0\r\n"
 _ONE_SECOND = timedelta(seconds=1)
 
 
@@ -203,13 +204,18 @@ def stored_message(body: Mapping[str, Any]) -> Message:
 
 def got_message(answer: "Got") -> Message:
     """A message in an answer of `DIRECT.GET`."""
-    headers = headers_of(answer.head)
+    stamps: dict[str, str] = {}
+    own: dict[str, str] = {}
+    for line in answer.head.decode(errors="replace").split("\r\n")[1:]:
+        name, colon, value = line.partition(":")
+        if colon:
+            (stamps if line.startswith("Nats-") else own)[name.strip()] = value.strip()
     return Message(
-        subject=headers["Nats-Subject"],
-        seq=Seq(int(headers["Nats-Sequence"])),
+        subject=stamps["Nats-Subject"],
+        seq=Seq(int(stamps["Nats-Sequence"])),
         data=answer.data,
-        time_ns=_nanoseconds(headers["Nats-Time-Stamp"]),
-        headers=own_headers(answer.head),
+        time_ns=_nanoseconds(stamps["Nats-Time-Stamp"]),
+        headers=own or NO_HEADERS,
     )
 
 
@@ -219,6 +225,11 @@ def own_headers(head: bytes) -> Mapping[str, str]:
         return NO_HEADERS
     own = [line.partition(":") for line in head.decode(errors="replace").split("\r\n")[1:] if line[:5] != "Nats-"]
     return {name.strip(): value.strip() for name, colon, value in own if colon} or NO_HEADERS
+
+
+def says_more(head: bytes) -> bool:
+    """Whether the first line of the headers is the server's own word, rather than only the version of the format."""
+    return bool(head) and not head.startswith(_NO_STATUS)
 
 
 def headers_of(head: bytes) -> dict[str, str]:
