@@ -18,7 +18,7 @@ from hocket.subjects import address
 
 T = TypeVar("T")
 
-TOMBSTONE_KEPT = timedelta(hours=1)
+TOMBSTONE_KEPT = timedelta(seconds=10)
 """How long the empty record of an ended run stays; it only has to outlive the append that wrote it."""
 
 LONGEST_LOOK_S = 10.0
