@@ -5,6 +5,7 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 
 from hocket.engine.cancels import Cancel
 from hocket.engine.handling import Received
@@ -225,7 +226,7 @@ class Cells:
         self._cells[key] = cell
         if len(self._cells) <= self._most:
             return
-        for old_key, old in list(self._cells.items())[: len(self._cells) - self._most]:
+        for old_key, old in list(islice(self._cells.items(), len(self._cells) - self._most)):
             if not old.pending and not busy(old_key):
                 del self._cells[old_key]
 
