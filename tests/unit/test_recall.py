@@ -37,7 +37,7 @@ async def stored(entries: int) -> Counting:
 def play(script: Callable[[Recall, Counting], Awaitable[None]], entries: int = 2) -> None:
     async def live() -> None:
         log = await stored(entries)
-        recall = Recall(log)
+        recall = Recall(log, "hocket.0.own.a")
         async with beside(recall.serve()):
             await script(recall, log)
 

@@ -23,10 +23,15 @@ class _Asked:
 
 
 class Recall:
-    """Single subjects and whole journals, read from the log for one tenure."""
+    """Single subjects and whole journals, read from the log for one tenure.
 
-    def __init__(self, log: Log) -> None:
+    Every question is for a subject too that is `known` to be there: one that nothing answers takes a log many questions
+    more, to find out that nothing is there.
+    """
+
+    def __init__(self, log: Log, known: str) -> None:
         self._log = log
+        self._known = known
         self._asked: deque[_Asked] = deque()
         self._work = asyncio.Event()
         self._share = ASKED_MAX
@@ -50,7 +55,7 @@ class Recall:
             await self._ask([self._asked.popleft() for _ in range(min(self._share, len(self._asked)))])
 
     async def _ask(self, group: Sequence[_Asked]) -> None:
-        wanted: dict[str, list[_Asked]] = {}
+        wanted: dict[str, list[_Asked]] = {self._known: []}
         for asked in group:
             for pattern in asked.filters:
                 wanted.setdefault(pattern, []).append(asked)
