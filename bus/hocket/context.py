@@ -100,6 +100,15 @@ class Context(Generic[S]):
     emitted_before: int = 0
     """How many events the run had emitted when that wait began."""
 
+    reminded: bool = False
+    """Whether it is handled again because `remind` asked for that."""
+
+    remind_s: float | None = None
+    """After what time it is to be handled again; None: never."""
+
+    dismisses: bool = False
+    """Whether the actor's waiting runs end with what was done since the last wait."""
+
     over: bool = False
     """Whether the execution that it was made for has ended: nothing durable can be done any more."""
 
@@ -133,6 +142,21 @@ class Context(Generic[S]):
         self.emitted[-1].parent = self.saga
         self.emitted.append(Emission(ChildStarted(child=child, starts=event.event_type, link=link)))
         return child
+
+    def remind(self, after: timedelta | float) -> None:
+        """Have the event handled again after this time, with `reminded` set, unless the actor dismisses that before.
+
+        Seconds or a timedelta; never early. The lightest of timers: this handling ends, and all that stays is a record.
+        Only for a handling that does nothing else durably; raises UsageError at its end if it did.
+        """
+        self.remind_s = _seconds(after)
+
+    def dismiss(self) -> None:
+        """End the actor's runs that wait, and its reminders, with the commit of this handling.
+
+        They do not go on, not even to clean up: what they waited for matters no more.
+        """
+        self.dismisses = True
 
     @overload
     async def step(self, function: Callable[P, Awaitable[R]], *arguments: P.args, **keywords: P.kwargs) -> R: ...
@@ -381,6 +405,7 @@ class Context(Generic[S]):
             self.run.clear(wait.key)
         self.emitted.clear()
         self.emitted_before = wait.emitted
+        self.dismisses = False
         self.state = self.fresh_state()
 
 

@@ -185,6 +185,10 @@ class Run:
     emitted: int = 0
     """How many of its emissions are in the log already, committed with an earlier wait."""
 
+    again_from: int | None = None
+    """How many events had been emitted when the handling came to its end, and asked to be made again; None: it is the
+    first."""
+
     entries: dict[tuple[str, int], Entry] | None = None
     """The journal; None until the first durable call asks for it."""
 

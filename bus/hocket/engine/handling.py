@@ -86,6 +86,11 @@ class Done(NamedTuple):
     """The actor's state now; empty for an agent without state."""
 
     value: Any
+    remind_s: float | None
+    """After what time the event is to be handled again."""
+
+    dismisses: bool
+    """Whether the actor's waiting runs end with this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +216,8 @@ class Handling:
             run=run,
             fresh_state=fresh,
             attempt=number,
+            emitted_before=run.again_from or 0,
+            reminded=run.again_from is not None,
         )
         run.repeats_max = self._agent.limits.repeats_max
         run.restart(context.go_on, received.envelope.hkcleared)
@@ -315,6 +322,8 @@ class Handling:
         """Turn what the handler gave back into writes. Raises BadReturn, UndeclaredEvent, ForeignShard."""
         for event in _events_of(result):
             context.emit(event)
+        if context.remind_s is not None and context.run.entries is not None:
+            raise UsageError("a handling that asks to be reminded does nothing else durably")
         if len(context.emitted) > EMITTED_MAX:
             raise BadReturn(f"{len(context.emitted)} events from one handling, the limit is {EMITTED_MAX}")
         time = rfc3339(self._process.clock.now_s()) if context.emitted else ""
@@ -324,7 +333,7 @@ class Handling:
             if i >= context.run.emitted
         ]
         home = all((e.key or received.key) == received.key and e.to is None for e in context.emitted)
-        return Done(writes, home, self._dump(context.state), context.state)
+        return Done(writes, home, self._dump(context.state), context.state, context.remind_s, context.dismisses)
 
     def _write(self, received: Received, emission: Emission, i: int, time: str, trace: str | None) -> Write:
         """One emitted event as it will be stored."""

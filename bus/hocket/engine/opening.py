@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from hocket.agent import Agent
@@ -92,6 +93,12 @@ class Opening:
             suspect=suspect,
             saga=received.saga if received.saga != received.key else "",
         )
+
+    def reminder(self, work: Work, after_s: float, emitted: int) -> Head:
+        """The head of an event whose handling has ended, and is made again after a time."""
+        assert work.received is not None
+        until_s = self._process.clock.now_s() + after_s
+        return replace(self.head(work.received), until_s=until_s, emitted=emitted, again_from=emitted)
 
     def _opened(self) -> None:
         self._process.reach("after run head")

@@ -2,7 +2,7 @@
 
 import asyncio
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import lru_cache
@@ -56,6 +56,9 @@ class Head:
 
     saga: str = ""
     """The event's, where it is not the key."""
+
+    again_from: int | None = None
+    """Events that it had emitted when its handler came to its end, and asked to be called again; None: it did not."""
 
     @property
     def waiting(self) -> bool:
@@ -130,6 +133,10 @@ class Parked:
         found = ((run, self._heads[run]) for run in self._by_key.get(key, ()))
         return [(run, head) for run, head in found if event_type in head.waits]
 
+    def of_actor(self, key: str) -> tuple[str, ...]:
+        """The key's runs that wait, woken ones included."""
+        return self._by_key.get(key, ())
+
     def asking(self, run: str, approval: str) -> Head | None:
         """The run, if it asks people this; woken or not."""
         head = self._heads.get(run)
@@ -164,6 +171,11 @@ class Parked:
             if not self._by_key[key]:
                 del self._by_key[key]
         return head is not None
+
+    def forget(self, runs: Iterable[str]) -> None:
+        """Let go of runs that have ended while they waited."""
+        for run in runs:
+            self.take_out(run)
 
     async def next_due(self) -> tuple[str, Head]:
         """Wait for the run whose time comes next, and wake it; never returns one early."""

@@ -69,7 +69,7 @@ class Worker:
         self._cells = Cells(agent.limits.actors_cached)
         self.live = LiveOutput(log, agent.name, tenure.token)
         self._parked = Parked(process.clock)
-        self._recall = Recall(log)
+        self._recall = Recall(log, tenure.fence.subject)
         caught_up = partial(committer.caught_up, tenure)
         self._answers = Answers(agent, log, self._handling, self._parked, self._recall, caught_up, cancels.ending)
         blobs = Blobs(agent.name, log, self._handling, agent.limits)
@@ -227,7 +227,7 @@ class Worker:
             return
         work.received = received
         memory = Memory(self._journals, self._answers, self.live, self.holding, self._parts, work)
-        run = work.doing = Run(memory, emitted=work.head.emitted if work.head else 0)
+        run = work.doing = Run(memory, *((work.head.emitted, work.head.again_from) if work.head else ()))
         if self._trials.concern(work):
             async with self._trials.of(work, received, run) as dead:
                 await (self._bury(work, message, dead) if dead else self._handle(work, received, run))
@@ -303,12 +303,13 @@ class Worker:
         cell = self._cells.get(key)
         if cell is None:
             subject = self._names.actor(self._agent.name, key)
-            message = await self._log.last(subject)
-            if message is None:
+            found = await self._recall.read(subject)
+            if not found:
                 value = self._handling.fresh_state()
                 body = value.__pydantic_serializer__.to_json(value)
                 cell = Cell(subject, 0, body, value, self._agent.state_kept)
             else:
+                [message] = found
                 value = self._handling.read_state(message.data)
                 cell = Cell(subject, message.seq, message.data, value, self._agent.state_kept)
             self._cells.put(key, cell, self._dispatcher.busy)
@@ -366,8 +367,14 @@ class Worker:
         transition = self._transition(work, cell, done)
         if run.noted:
             transition.records += self._journals.writes(work, run.of_end())
+        if done.remind_s is not None:
+            head = self._opening.reminder(work, done.remind_s, run.emitted + len(done.events))
+            await self._leave(work, done, transition, head)
+            return
+        dismissed = self._dismissed(work, done, transition)
         transition.single = done.home and len(done.events) == 1 and not (transition.cell or transition.records)
-        await self.put(transition, work, ends=True)
+        if await self.put(transition, work, ends=True):
+            self._parked.forget(dismissed)
 
     async def _park(
         self, work: Work, received: Received, cell: Cell | None, done: Done | None, run: Run, suspend: Suspend
@@ -381,20 +388,35 @@ class Worker:
             approval=suspend.approval,
             parked=suspend.parked,
         )
-        name = work.run or self._names.run(self._agent.name, work.key, received.cause)
         if done is None:
+            assert work.run is not None
             if head != work.head:  # it was woken for nothing: the log has to say again what it waits for
-                await self.put(Transition(self.tenure, None, records=[Write(name, head.to_json())]), work, ends=False)
+                again = Transition(self.tenure, None, records=[Write(work.run, head.to_json())])
+                await self.put(again, work, ends=False)
             elif work.answered is not None:
                 self.finish(work.answered)
-            self._cancelling.keep(name, head)
+            self._cancelling.keep(work.run, head)
             return
         head = replace(head, emitted=run.emitted + len(done.events))
         transition = self._transition(work, cell, done)
         transition.records += self._journals.writes(work, run.of_wait(head.emitted))
+        await self._leave(work, done, transition, head)
+
+    async def _leave(self, work: Work, done: Done, transition: Transition, head: Head) -> None:
+        """Commit what was done together with the head of the run, which goes on another time."""
+        assert work.received is not None
+        name = work.run or self._names.run(self._agent.name, work.key, work.received.cause)
         transition.records.append(Write(name, head.to_json()))
+        dismissed = self._dismissed(work, done, transition)
         if await self.put(transition, work, ends=False):
+            self._parked.forget(dismissed)
             self._cancelling.keep(name, head)
+
+    def _dismissed(self, work: Work, done: Done, transition: Transition) -> Sequence[str]:
+        """The waiting runs that end with a transition. None of them can go on meanwhile: it is not its turn."""
+        dismissed = self._parked.of_actor(work.key) if done.dismisses else ()
+        transition.records += map(tombstone, dismissed)
+        return dismissed
 
     def _transition(self, work: Work, cell: Cell | None, done: Done) -> Transition:
         """What the handler's execution changed: its events, and the state if it is another one now."""
