@@ -24,14 +24,14 @@ from hocket_schemas.undoing import (
 RECORD_KEPT = timedelta(days=400)
 """How long a saga is remembered of which nothing more is heard."""
 
-ENDS: list[type[Event]] = [SagaCompleted, SagaFailed, SagaCancelled]
-"""What is said when a deadline no longer matters."""
-
-SAYS: list[type[Event]] = [*ENDS, SagaExpired, SagaCompensated, SagaStuck, CancelRequested, UndoRequested]
+SAYS: list[type[Event]] = [
+    *(SagaCompleted, SagaFailed, SagaCancelled, SagaExpired, SagaCompensated, SagaStuck),
+    *(CancelRequested, UndoRequested),
+]
 
 E = TypeVar("E", bound=Event)
 
-coordinator = Agent(COORDINATOR, state=Record, version="2", state_kept=RECORD_KEPT, heeds_cancels=False)
+coordinator = Agent(COORDINATOR, state=Record, version="3", state_kept=RECORD_KEPT, heeds_cancels=False)
 
 
 def hear(event: type[E], take: Callable[[Record, E, Context[Record]], Sequence[Event | Asked]]) -> None:
@@ -39,7 +39,10 @@ def hear(event: type[E], take: Callable[[Record, E, Context[Record]], Sequence[E
 
     async def handle(event: E, ctx: Context[Record]) -> None:
         if at_home(event, ctx):
+            running = ctx.state.phase == "running"
             say(ctx, take(ctx.state, event, ctx))
+            if running and ctx.state.phase != "running":
+                ctx.dismiss()  # the deadline does not matter any more
 
     coordinator.on(event, emits=SAYS)(handle)
 
@@ -89,12 +92,12 @@ def follow(policy: Saga) -> None:
         """Note the start, and look again when the deadline has passed."""
         if not at_home(event, ctx) or not ctx.state.starts(policy, ctx.envelope.id):
             return
-        try:
-            await ctx.wait(*ENDS, timeout=policy.deadline)
-        except WaitExpired:
+        if ctx.reminded:
             say(ctx, ctx.state.expires(policy))
+        else:
+            ctx.remind(policy.deadline)
 
-    coordinator.on(policy.starts, emits=SAYS, waits=ENDS)(watch)
+    coordinator.on(policy.starts, emits=SAYS)(watch)
     hear(policy.done, lambda record, _, ctx: record.done(policy, ctx.envelope.id))
     for failure in policy.fails:
         hear(failure, lambda record, _, ctx: record.fails(policy, ctx.envelope.id, ctx.envelope.type))
