@@ -10,12 +10,12 @@ def quiet(text: str) -> None:
 
 
 async def test_the_chain_is_measured_beside_plain_publishes() -> None:
-    measured = await chain.measure(sync="2m", levels=((1, 10), (5, 50)), say=quiet)
+    measured = await chain.measure(sync="2m", levels=((1, 10), (5, 50)), coordinator=chain.coordinator(), say=quiet)
 
-    assert {(row.system, row.in_flight) for row in measured.levels} == {
-        (system, in_flight) for system in (chain.HOCKET, chain.BASELINE, chain.UNORDERED) for in_flight in (1, 5)
-    }
+    systems = (chain.HOCKET, chain.UNDER_POLICY, chain.BASELINE, chain.UNORDERED)
+    assert {(row.system, row.in_flight) for row in measured.levels} == {(name, n) for name in systems for n in (1, 5)}
     assert measured.as_json()["latency_ratio"] > 0
+    assert measured.as_json()["policy_rate_ratio"] > 0
 
 
 async def test_steps_are_measured_beside_plain_publishes() -> None:

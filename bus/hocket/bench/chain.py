@@ -1,25 +1,39 @@
-"""The chain: four stateless agents that pass an event on, and the same without any guarantee."""
+"""The chain: four stateless agents that pass an event on, also under a saga's policy, and without any guarantee."""
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from hocket.bench import baseline
-from hocket.bench.chain_worker import LAST, LENGTH, Passed
+from hocket.bench.chain_worker import FOLLOWED, FOLLOWED_CHAIN, FREE, FREE_CHAIN, LENGTH, Passed
 from hocket.bench.figures import Level, level_of
-from hocket.bench.load import TEXT, WorkerProcess, keep_in_flight
-from hocket.client import open_bus
+from hocket.bench.load import ANSWER_S, TEXT, WorkerProcess, keep_in_flight
+from hocket.beside import beside
+from hocket.client import Bus, Delivery, open_bus
 from hocket.log import jetstream
 from hocket.log.server import EmbeddedServer
+from hocket_schemas.event import Event
+from hocket_schemas.runtime import SagaCompleted
 
 HOCKET = "hocket"
+UNDER_POLICY = "hocket, under a saga policy"
+"""The same agents, where the first event starts a declared saga, and the last completes it.
+
+The coordinator is a process of its own, as under `hocket up`; what it costs counts, and the clock stops when it has
+said of every saga that it is completed.
+"""
+
 BASELINE = "plain JetStream"
 UNORDERED = "plain, unordered"
 """The same hops where each consumer handles all that it has fetched at once."""
+
+WARM_UP = 200
+"""Sagas before anything is measured."""
 
 Say = Callable[[str], None]
 
@@ -46,16 +60,22 @@ class Chain:
     @property
     def rate_ratio(self) -> float:
         """Sagas per second at the highest load, as a multiple of the baseline's."""
-        return self._rate_ratio(BASELINE)
+        return self._rate_ratio(HOCKET, BASELINE)
 
     @property
     def unordered_rate_ratio(self) -> float:
         """The same, as a multiple of the baseline that gives up the order too."""
-        return self._rate_ratio(UNORDERED)
+        return self._rate_ratio(HOCKET, UNORDERED)
 
-    def _rate_ratio(self, baseline: str) -> float:
+    @property
+    def policy_rate_ratio(self) -> float | None:
+        """Sagas per second at the highest load, as a multiple of those without a policy; None: not measured."""
+        followed = any(row.system == UNDER_POLICY for row in self.levels)
+        return self._rate_ratio(UNDER_POLICY, HOCKET) if followed else None
+
+    def _rate_ratio(self, system: str, baseline: str) -> float:
         most = max(row.in_flight for row in self.levels)
-        return self.level(HOCKET, most).per_s / self.level(baseline, most).per_s
+        return self.level(system, most).per_s / self.level(baseline, most).per_s
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -67,69 +87,149 @@ class Chain:
             "latency_ratio": self.latency_ratio,
             "rate_ratio": self.rate_ratio,
             "unordered_rate_ratio": self.unordered_rate_ratio,
+            "policy_rate_ratio": self.policy_rate_ratio,
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _System:
+    """One of those that are compared."""
+
+    name: str
+    processes: Sequence[WorkerProcess]
+    start: Callable[[int], Awaitable[None]]
+    arrived: dict[int, asyncio.Event]
+    over: Callable[[], Awaitable[None]] | None = None
+    """Waits for what it still does when the last saga has come through."""
+
+    async def costs(self) -> tuple[float, float]:
+        """CPU seconds and appends of its processes so far."""
+        told = [await process.ask() for process in self.processes]
+        return sum(costs["cpu_s"] for costs in told), sum(costs["commits"] for costs in told)
+
+    async def run(self, *, first: int, sagas: int, at_once: int) -> tuple[list[float], float]:
+        """Run so many sagas; return their latencies and the whole, in seconds."""
+        began_s = perf_counter()
+        latencies, _ = await keep_in_flight(self.start, self.arrived, first=first, sagas=sagas, at_once=at_once)
+        if self.over is not None:
+            await self.over()
+        return latencies, perf_counter() - began_s
+
+
+def coordinator() -> Path | None:
+    """Where the coordinator's service is: in `services` here, or in the checkout that we run from; None: nowhere."""
+    places = [Path("services"), Path(__file__).resolve().parents[3] / "services"]
+    return next((place / "coordinator" for place in places if (place / "coordinator").is_dir()), None)
+
+
 async def measure(
-    *, sync: str = "always", levels: tuple[tuple[int, int], ...] = ((1, 300), (50, 2000), (500, 6000)), say: Say
+    *,
+    sync: str = "always",
+    levels: tuple[tuple[int, int], ...] = ((1, 300), (50, 2000), (500, 6000)),
+    coordinator: Path | None,
+    say: Say,
 ) -> Chain:
     """Run the systems on one server, level by level in turn, so that the machine's mood falls on all of them.
 
-    `levels` are pairs of sagas in flight and sagas counted; `sync` is the server's `sync_interval`.
+    `levels` are pairs of sagas in flight and sagas counted; `sync` is the server's `sync_interval`. Without a
+    `coordinator` nothing is measured under a policy.
     """
     rows: list[Level] = []
     with tempfile.TemporaryDirectory(prefix="hocket-bench-") as folder:
-        async with (
-            EmbeddedServer(Path(folder), sync=sync) as server,
-            WorkerProcess("hocket.bench.chain_worker", [server.url]) as ours,
-            WorkerProcess("hocket.bench.baseline", [server.url, baseline.IN_ORDER]) as plain,
-            WorkerProcess("hocket.bench.baseline", [server.url, baseline.AT_ONCE]) as unordered,
-            _ours(server.url) as start_ours,
-            baseline.client(server.url, baseline.IN_ORDER) as start_plain,
-            baseline.client(server.url, baseline.AT_ONCE) as start_unordered,
-        ):
-            systems = (
-                (HOCKET, ours, start_ours),
-                (BASELINE, plain, start_plain),
-                (UNORDERED, unordered, start_unordered),
-            )
+        async with EmbeddedServer(Path(folder), sync=sync) as server, AsyncExitStack() as stack:
+            systems = [
+                await _hocket(stack, server.url),
+                await _plain(stack, server.url, BASELINE, baseline.IN_ORDER),
+                await _plain(stack, server.url, UNORDERED, baseline.AT_ONCE),
+            ]
+            if coordinator is not None:
+                systems.insert(1, await _under_policy(stack, server.url, coordinator))
             number = 0
-            for _, _, (start, arrived) in systems:
-                await keep_in_flight(start, arrived, first=number, sagas=200, at_once=20)
-                number += 200
+            for system in systems:
+                await system.run(first=number, sagas=WARM_UP, at_once=20)
+                number += WARM_UP
             for at_once, sagas in levels:
-                for system, worker, (start, arrived) in systems:
-                    say(f"{system}: {sagas} sagas, {at_once} in flight")
-                    before = await worker.ask()
-                    latencies, took_s = await keep_in_flight(start, arrived, first=number, sagas=sagas, at_once=at_once)
+                for system in systems:
+                    say(f"{system.name}: {sagas} sagas, {at_once} in flight")
+                    cpu_s, commits = await system.costs()
+                    latencies, took_s = await system.run(first=number, sagas=sagas, at_once=at_once)
                     number += sagas
-                    after = await worker.ask()
-                    cpu_s = after["cpu_s"] - before["cpu_s"]
-                    commits = after["commits"] - before["commits"]
-                    rows.append(level_of(system, at_once, latencies, took_s, cpu_s, commits))
+                    cpu_after_s, commits_after = await system.costs()
+                    rows.append(
+                        level_of(system.name, at_once, latencies, took_s, cpu_after_s - cpu_s, commits_after - commits)
+                    )
+            [ours] = systems[0].processes
             return Chain(sync, LENGTH, rows, (await ours.ask())["rss_mib"])
 
 
+async def _hocket(stack: AsyncExitStack, url: str) -> _System:
+    """The four agents in one process."""
+    worker = await stack.enter_async_context(_worker(url, "free", FREE_CHAIN))
+    client = await stack.enter_async_context(_client(url, "free", FREE, followed=False))
+    return _System(HOCKET, [worker], client.start, client.arrived)
+
+
+async def _under_policy(stack: AsyncExitStack, url: str, coordinator: Path) -> _System:
+    """The four agents in one process, the coordinator in another; a log of their own, so that nobody else reads it."""
+    workers = [_worker(url, "followed", role) for role in (FOLLOWED_CHAIN, str(coordinator))]
+    processes = [await stack.enter_async_context(worker) for worker in workers]
+    client = await stack.enter_async_context(_client(url, "followed", FOLLOWED, followed=True))
+    return _System(UNDER_POLICY, processes, client.start, client.arrived, client.all_completed)
+
+
+async def _plain(stack: AsyncExitStack, url: str, name: str, kind: str) -> _System:
+    worker = await stack.enter_async_context(WorkerProcess("hocket.bench.baseline", [url, kind]))
+    start, arrived = await stack.enter_async_context(baseline.client(url, kind))
+    return _System(name, [worker], start, arrived)
+
+
+def _worker(url: str, domain: str, role: str) -> WorkerProcess:
+    return WorkerProcess("hocket.bench.chain_worker", [url, domain, role])
+
+
+@dataclass(slots=True)
+class _Client:
+    """Starts chains, and learns from the last event of each that it is through."""
+
+    bus: Bus
+    first: type[Passed]
+    arrived: dict[int, asyncio.Event] = field(default_factory=dict)
+    started: int = 0
+    completed: int = 0
+    """How many sagas the coordinator has called so."""
+
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def start(self, number: int) -> None:
+        """Publish the first event of a chain."""
+        self.started += 1
+        await self.bus.publish(self.first(number=number, text=TEXT))
+
+    async def listen(self, deliveries: AsyncIterator[Delivery]) -> None:
+        """Take note of ends."""
+        async for delivery in deliveries:
+            if delivery.address.type == SagaCompleted.event_type:
+                self.completed += 1
+                self.changed.set()
+            else:
+                self.arrived[delivery.envelope.data["number"]].set()
+
+    async def all_completed(self) -> None:
+        """Wait until the coordinator has seen every saga to its end."""
+        async with asyncio.timeout(ANSWER_S):
+            while self.completed < self.started:
+                self.changed.clear()
+                await self.changed.wait()
+
+
 @asynccontextmanager
-async def _ours(
-    url: str,
-) -> AsyncIterator[tuple[Callable[[int], Awaitable[None]], dict[int, asyncio.Event]]]:
-    """A client that starts sagas, and learns from the last event of each that it is through."""
-    arrived: dict[int, asyncio.Event] = {}
+async def _client(url: str, domain: str, types: Sequence[type[Passed]], *, followed: bool) -> AsyncIterator[_Client]:
+    heard: list[type[Event]] = [types[-1], SagaCompleted] if followed else [types[-1]]
     async with (
-        jetstream.connect(url) as logs,
+        jetstream.connect(url, domain=domain) as logs,
         open_bus(logs, publisher="bench") as bus,
-        bus.subscribe(LAST) as deliveries,
-        asyncio.TaskGroup() as tasks,
+        bus.subscribe(*heard) as deliveries,
     ):
-
-        async def listen() -> None:
-            async for delivery in deliveries:
-                arrived[delivery.envelope.data["number"]].set()
-
-        async def start(number: int) -> None:
-            await bus.publish(Passed(number=number, text=TEXT))
-
-        listening = tasks.create_task(listen())
-        yield start, arrived
-        listening.cancel()
+        client = _Client(bus, types[0])
+        async with beside(client.listen(deliveries)):
+            yield client

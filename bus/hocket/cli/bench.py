@@ -27,10 +27,11 @@ def chain_command(
     """Four stateless agents that pass events on, against the same hops as plain JetStream publishes.
 
     The plain hops wait for one acknowledgement each and promise nothing: no deduplication, no fence, no state.
+    Where services/coordinator is at hand, the chain is measured as a declared saga as well, with the coordinator.
     """
-    from hocket.bench.chain import measure
+    from hocket.bench.chain import coordinator, measure
 
-    chain = runtime.run(measure(sync=sync, say=say))
+    chain = runtime.run(measure(sync=sync, coordinator=coordinator(), say=say))
     if as_json:
         print_json(chain.as_json())
         return
@@ -56,6 +57,10 @@ def chain_command(
         f"{chain.rate_ratio:.1f}x, and {chain.unordered_rate_ratio:.1f}x that of giving up the order too. "
         f"Worker memory: {chain.worker_rss_mib:.0f} MiB."
     )
+    if chain.policy_rate_ratio is None:
+        print("No services/coordinator is here, so nothing was measured under a saga policy.")
+    else:
+        print(f"Under a saga policy, followed by the coordinator: {chain.policy_rate_ratio:.0%} of the rate without.")
 
 
 @bench.command("steps", epilog="Example: hocket bench steps --runs 20")
