@@ -1,16 +1,14 @@
 """Which event is next for which key: a key in log order, keys side by side, slow ones out of the way."""
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 
 from hocket.engine.cancels import Cancel
 from hocket.engine.handling import Received
 from hocket.engine.runs import Head
-from hocket.engine.transition import Cell
 from hocket.log.base import Message, Seq
 from hocket.run import Run
 from hocket.subjects import address
@@ -205,31 +203,3 @@ class Dispatcher:
             self._quiet.set()
         if not task.cancelled() and task.exception() is None:
             self._fill()
-
-
-class Cells:
-    """The actor states in memory: the most recently used, and all that know more than the log."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._cells: OrderedDict[str, Cell] = OrderedDict()
-
-    def get(self, key: str) -> Cell | None:
-        """The key's state, if it is here."""
-        cell = self._cells.get(key)
-        if cell is not None:
-            self._cells.move_to_end(key)
-        return cell
-
-    def put(self, key: str, cell: Cell, busy: Callable[[str], bool]) -> None:
-        """Keep a state, and let go of the ones not used for longest that are neither pending nor busy."""
-        self._cells[key] = cell
-        if len(self._cells) <= self._most:
-            return
-        for old_key, old in list(islice(self._cells.items(), len(self._cells) - self._most)):
-            if not old.pending and not busy(old_key):
-                del self._cells[old_key]
-
-    def drop(self, key: str) -> None:
-        """Forget a state: the log knows better."""
-        self._cells.pop(key, None)

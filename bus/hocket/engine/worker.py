@@ -15,7 +15,7 @@ from hocket.engine.blobs import Blobs
 from hocket.engine.cancelling import Cancelled, Cancelling
 from hocket.engine.cancels import Cancels
 from hocket.engine.commit import Committer
-from hocket.engine.dispatch import Actor, Cells, Dispatcher, Work, going_on
+from hocket.engine.dispatch import Actor, Dispatcher, Work, going_on
 from hocket.engine.handling import Again, Dead, Done, Handling, Held, Received, Waits
 from hocket.engine.holding import Holding
 from hocket.engine.holds import Holds
@@ -26,6 +26,7 @@ from hocket.engine.parts import Parts
 from hocket.engine.recall import Recall
 from hocket.engine.requests import listen
 from hocket.engine.runs import Head, Parked, tombstone
+from hocket.engine.states import States
 from hocket.engine.transition import Cell, Tenure, Transition
 from hocket.engine.trial import Trials
 from hocket.errors import MalformedEvent, NotFound, OutcomeUnknown
@@ -66,10 +67,10 @@ class Worker:
         self._process = process
         self._handling = Handling(agent, log, shards, process, tenure.end)
         self._names = self._handling.names
-        self._cells = Cells(agent.limits.actors_cached)
         self.live = LiveOutput(log, agent.name, tenure.token)
         self._parked = Parked(process.clock)
         self._recall = Recall(log, tenure.fence.subject)
+        self._states = States(agent, self._handling, self._recall, lambda key: self._dispatcher.busy(key))
         caught_up = partial(committer.caught_up, tenure)
         self._answers = Answers(agent, log, self._handling, self._parked, self._recall, caught_up, cancels.ending)
         blobs = Blobs(agent.name, log, self._handling, agent.limits)
@@ -237,12 +238,12 @@ class Worker:
     async def _handle(self, work: Work, received: Received, run: Run) -> None:
         """Call the handler, again if need be, and commit what comes of it."""
         message, attempts = received.message, 0
-        cell = None if self._cancelling.stops(work) else await self._load(work.key)
+        cell = None if self._cancelling.stops(work) else await self._states.load(work.key)
         while work.cancel is None:
             attempts += 1
             self._process.reach("before handler")
-            state = self._scratch(cell) if run.emitted or work.head else cell and cell.value
-            execution = self._handling.attempt(received, state, attempts, run, lambda: self._scratch(cell))
+            state = self._states.copy(cell) if run.emitted or work.head else cell and cell.value
+            execution = self._handling.attempt(received, state, attempts, run, lambda: self._states.copy(cell))
             outcome = await self._cancelling.interruptible(work, execution)
             self._process.reach("after handler")
             match outcome:
@@ -253,22 +254,22 @@ class Worker:
                     await self._park(work, received, cell, done, run, suspend)
                     return
                 case Held():
-                    self._restore(cell)
+                    self._states.restore(cell)
                     self._opening.stop(work, received)
                     return
                 case Again(wait_s, error):
                     self._note("attempt failed", id=received.envelope.id, attempt=attempts, error=repr(error))
-                    self._restore(cell)
+                    self._states.restore(cell)
                     await self._cancelling.interruptible(work, asyncio.sleep(wait_s))
                     if self.holding.stops(work):
                         self._opening.stop(work, received)
                         return
                 case Dead():
-                    self._restore(cell)
+                    self._states.restore(cell)
                     await self._bury(work, message, outcome)
                     return
                 case Cancelled(error):
-                    self._restore(cell)
+                    self._states.restore(cell)
                     await self._cancelling.end(work, error)
                     return
                 case _:
@@ -296,41 +297,10 @@ class Worker:
             await self._bury(work, gone, Dead(NotFound("the run's event has aged out of the log"), 0))
         return message
 
-    async def _load(self, key: str) -> Cell | None:
-        """The actor's state: from memory, or from its record."""
-        if self._agent.state_type is None:
-            return None
-        cell = self._cells.get(key)
-        if cell is None:
-            subject = self._names.actor(self._agent.name, key)
-            found = await self._recall.read(subject)
-            if not found:
-                value = self._handling.fresh_state()
-                body = value.__pydantic_serializer__.to_json(value)
-                cell = Cell(subject, 0, body, value, self._agent.state_kept)
-            else:
-                [message] = found
-                value = self._handling.read_state(message.data)
-                cell = Cell(subject, message.seq, message.data, value, self._agent.state_kept)
-            self._cells.put(key, cell, self._dispatcher.busy)
-        return cell
-
-    def _restore(self, cell: Cell | None) -> None:
-        """Undo what a failed attempt did to the state."""
-        if cell is not None:
-            cell.value = self._handling.read_state(cell.data)
-
     async def scratch(self, key: str) -> Callable[[], Any]:
         """Gives copies of an actor's state, for an execution that must not change it."""
-        cell = self._cells.get(key)
-        if cell is None and self._agent.state_type is not None:
-            message = await self._log.last(self._names.actor(self._agent.name, key))
-            return lambda: self._handling.read_state(message.data) if message else self._handling.fresh_state()
-        return lambda: self._scratch(cell)
-
-    def _scratch(self, cell: Cell | None) -> Any:
-        """A copy of the actor's state as it is now."""
-        return self._handling.read_state(cell.data) if cell is not None else None
+        cell = await self._states.look(key)
+        return lambda: self._states.copy(cell)
 
     async def _answer(self, work: Work, message: Message) -> None:
         """Give an event to the runs that wait for it. It stays in the log for those that come to wait later."""
@@ -479,7 +449,7 @@ class Worker:
     def void(self, work: Work) -> None:
         """An earlier owner's handling of this event is in the log: count it as done, and forget ours."""
         self._note("done before", seq=work.seq)
-        self._cells.drop(work.key)
+        self._states.drop(work.key)
         if work.run is None:
             self._committer.finish(self.tenure, work.seq)
             self._room.set()
