@@ -3,17 +3,30 @@
 import asyncio
 import inspect
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
-from hocket.errors import UsageError
+from hocket.errors import StepTimeout, UsageError
+
+T = TypeVar("T")
+
+
+async def within(timeout_s: float | None, name: str, awaitable: Awaitable[T]) -> T:
+    """Await something, but not for longer. Raises StepTimeout then; a function that runs in a thread goes on there."""
+    try:
+        async with asyncio.timeout(timeout_s) as limit:
+            return await awaitable
+    except TimeoutError as cause:
+        if timeout_s is None or not limit.expired():
+            raise  # its own
+        raise StepTimeout(name, timeout_s) from cause
 
 
 async def call(function: Callable[..., Any], arguments: Sequence[Any], keywords: dict[str, Any]) -> bytes:

@@ -188,6 +188,7 @@ class Context(Generic[S]):
         step_name: str | None = ...,
         step_retry: Retry | None = ...,
         step_polls: bool = ...,
+        step_timeout_s: float | None = ...,
         **keywords: Any,
     ) -> R: ...
     @overload
@@ -198,6 +199,7 @@ class Context(Generic[S]):
         step_name: str | None = ...,
         step_retry: Retry | None = ...,
         step_polls: bool = ...,
+        step_timeout_s: float | None = ...,
         **keywords: Any,
     ) -> R: ...
     async def step_with(
@@ -207,17 +209,26 @@ class Context(Generic[S]):
         step_name: str | None = None,
         step_retry: Retry | None = None,
         step_polls: bool = False,
+        step_timeout_s: float | None = None,
         **keywords: Any,
     ) -> Any:
         """The same as `step`, with a name other than the function's, or with a retry policy of its own.
 
         When that policy is exhausted the failure is final: it is remembered, and raised as StepFailed now and
         whenever the handler runs again. `step_polls` lets the run call it with the same arguments as often as it
-        likes; otherwise `Limits.repeats_max` takes that for a loop.
+        likes; otherwise `Limits.repeats_max` takes that for a loop. A call that takes longer than `step_timeout_s`
+        has failed, with StepTimeout.
         """
-        name = step_name or function.__qualname__
         call = durable.step(
-            self.run, self.process, function, arguments, keywords, name=name, retry=step_retry, polls=step_polls
+            self.run,
+            self.process,
+            function,
+            arguments,
+            keywords,
+            name=step_name or function.__qualname__,
+            retry=step_retry,
+            polls=step_polls,
+            timeout_s=step_timeout_s,
         )
         return await self._durably(call)
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from hocket import run as journal
-from hocket.calls import as_json, call, digest_of, typed
+from hocket.calls import as_json, call, digest_of, typed, within
 from hocket.clock import rfc3339
 from hocket.effect import Effect, NotDone, key_of
 from hocket.errors import MalformedEvent, NotCleared, UsageError, WaitExpired
@@ -35,6 +35,7 @@ async def step(
     name: str,
     retry: Retry | None,
     polls: bool = False,
+    timeout_s: float | None = None,
 ) -> Any:
     """Answer from the journal, or call and remember. Raises LoopDetected when it is asked for too often.
 
@@ -51,7 +52,7 @@ async def step(
             attempts += 1
             result = None
             try:
-                result = await call(function, arguments, keywords)
+                result = await within(timeout_s, name, call(function, arguments, keywords))
             except Exception as failure:
                 if retry is None:
                     raise
@@ -176,8 +177,7 @@ async def _do(
         attempts += 1
         try:
             with run.away():
-                async with asyncio.timeout(declared.timeout_s):
-                    result = await call(declared.function, arguments, called)
+                result = await within(declared.timeout_s, declared.name, call(declared.function, arguments, called))
         except Exception as failure:
             policy = declared.retry
             unknown = not isinstance(failure, NotDone)
@@ -217,8 +217,8 @@ async def _find_out(
     run when only a person can tell.
     """
     if declared.verify_function is not None:
-        async with asyncio.timeout(declared.timeout_s):
-            found = await call(declared.verify_function, arguments, keywords)
+        verifying = call(declared.verify_function, arguments, keywords)
+        found = await within(declared.timeout_s, f"verify {declared.name}", verifying)
         return found != b"null", found, known
     if known.phase == PARKED:
         assert run.entries is not None, "what is parked was recalled"

@@ -25,6 +25,7 @@ HocketError
 ├── HandlingFailed              why an event was dead-lettered
 │   ├── AttemptsExhausted       every attempt failed
 │   ├── HandlerTimeout          an attempt took too long
+│   ├── HandlerCancelled        an attempt ended with a cancellation that nobody had asked for
 │   ├── ProcessEnded            every attempt ended the process that made it
 │   ├── LoopDetected            a chain of causes is too long, or one run repeats itself
 │   ├── ResultLost              what a step returned is not in the log any more, or damaged
@@ -34,6 +35,7 @@ HocketError
 ├── DecisionRefused             somebody's decision on an approval would count for nothing
 ├── StreamTooLong               a handling streamed more live output than is kept
 ├── WaitExpired                 what a run waited for did not come in time
+├── StepTimeout                 a call of a step or an effect took too long
 ├── StepFailed                  a step of a run failed for good, now or before a crash
 └── NotFound                    the event, key or saga asked for is not in the log
 """
@@ -173,6 +175,13 @@ class HandlerTimeout(HandlingFailed):
     """An attempt took longer than the handler's timeout."""
 
 
+class HandlerCancelled(HandlingFailed):
+    """An attempt ended with a cancellation that nobody had asked for: the handler awaited what somebody had cancelled.
+
+    Catch `asyncio.CancelledError` where you await a task that may be cancelled.
+    """
+
+
 class ProcessEnded(HandlingFailed):
     """The process ended each time that it handled the event, until it was given up.
 
@@ -225,6 +234,15 @@ class NotReady(HocketError):
     """A system did not come up in time; the message names who is missing."""
 
 
+class StepTimeout(HocketError, TimeoutError):
+    """A call of a step or an effect, of its `verify` or its `undo`, took longer than its timeout."""
+
+    def __init__(self, step: str, timeout_s: float) -> None:
+        super().__init__(f"{step} took longer than {timeout_s:g} s")
+        self.step = step
+        self.timeout_s = timeout_s
+
+
 class StepFailed(HocketError):
     """A step of a run failed for good, now or before a crash; the journal remembers it.
 
@@ -267,6 +285,7 @@ __all__ = [
     "DecisionRefused",
     "Fenced",
     "ForeignShard",
+    "HandlerCancelled",
     "HandlerTimeout",
     "HandlingFailed",
     "HocketError",
@@ -285,6 +304,7 @@ __all__ = [
     "ResultTooLarge",
     "ServerTooOld",
     "StepFailed",
+    "StepTimeout",
     "StorageFull",
     "StreamTooLong",
     "TopologyMismatch",

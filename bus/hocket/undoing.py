@@ -1,13 +1,12 @@
 """How an agent undoes an effect of its own that an aborted saga wants undone."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
 
 from hocket.blob import Blob
-from hocket.calls import typed, typed_arguments
+from hocket.calls import typed, typed_arguments, within
 from hocket.context import Context
 from hocket.effect import Effect, takes_key
 from hocket.errors import ResultLost, StepFailed, UsageError
@@ -77,8 +76,7 @@ async def _find(
     given = keywords | ({"key": asked.effect_key} if takes_key(verify) else {})
 
     async def find() -> Any:
-        async with asyncio.timeout(declared.timeout_s):
-            return await verify(*arguments, **given)
+        return await within(declared.timeout_s, f"verify {declared.name}", verify(*arguments, **given))
 
     found = await ctx.step_with(find, step_name=f"verify {declared.name}", step_retry=declared.undo_retry)
     return None if found is None else typed(declared.function, found)
@@ -92,7 +90,6 @@ async def _undo(
     given = keywords | ({"key": asked.effect_key} if takes_key(function) else {})
 
     async def take_back() -> None:
-        async with asyncio.timeout(declared.timeout_s):
-            await function(*arguments, **given)
+        await within(declared.timeout_s, f"undo {declared.name}", function(*arguments, **given))
 
     await ctx.step_with(take_back, step_name=f"undo {declared.name}", step_retry=declared.undo_retry)

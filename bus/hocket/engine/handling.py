@@ -16,6 +16,7 @@ from hocket.errors import (
     AttemptsExhausted,
     BadReturn,
     ForeignShard,
+    HandlerCancelled,
     HandlerTimeout,
     HocketError,
     LogError,
@@ -221,6 +222,9 @@ class Handling:
         )
         run.repeats_max = self._agent.limits.repeats_max
         run.restart(context.go_on, received.envelope.hkcleared)
+        task = asyncio.current_task()
+        assert task is not None
+        cancellations = task.cancelling()
         try:
             if not self._tracing:
                 result = await _call(handler, received.event, context)
@@ -239,11 +243,11 @@ class Handling:
                 return Waits(wait, self._done(received, context, None, received.envelope.traceparent))
             except (BadReturn, UsageError) as misuse:
                 return Dead(misuse, number)
-        except TimeoutError as cause:
-            error = cause
-            if handler.timeout_s is not None:
-                error = HandlerTimeout(f"attempt {number} took longer than {handler.timeout_s} s")
-                error.__cause__ = cause  # it knows where the handler stood
+        except asyncio.CancelledError as cause:
+            if task.cancelling() > cancellations:
+                raise  # somebody wants the end of this
+            error = HandlerCancelled("it awaited what was cancelled, by nobody who wants its end")
+            error.__cause__ = cause
         except LoopDetected as looped:
             return Dead(looped, number, (self._tripped(received, looped, run.emitted),))
         except (BadReturn, ResultLost, UsageError) as misuse:
@@ -356,7 +360,7 @@ class Handling:
             # What the runtime says is no hop: a saga may have more to undo than a chain of events may be long.
             "hkhops": cause.hkhops + (not is_own(event.event_type)),
             "hkversion": self._agent.version,
-            "data": event.model_dump(mode="json"),
+            "data": _data(event),
         }
         cleared, parent = emission.cleared or cause.hkcleared, cause.hkparent
         if members["correlationid"] != received.saga:
@@ -369,7 +373,10 @@ class Handling:
             members["traceparent"] = trace
             if cause.tracestate is not None:
                 members["tracestate"] = cause.tracestate
-        body = gate.encode(members)
+        try:
+            body = gate.encode(members)
+        except MalformedEvent as error:
+            raise BadReturn(str(error)) from error
         if len(body) > self._agent.limits.event_bytes_max:
             raise BadReturn(
                 f"{event.event_type} is {len(body)} bytes, the limit is {self._agent.limits.event_bytes_max}"
@@ -387,7 +394,7 @@ class Handling:
             raise BadReturn(f"ctx.state is {type(state).__qualname__}, not {self._agent.state_type.__qualname__}")
         try:
             body: bytes = state.__pydantic_serializer__.to_json(state)
-        except PydanticSerializationError as error:
+        except (PydanticSerializationError, ValueError) as error:
             raise BadReturn(f"ctx.state cannot be written as JSON: {error}") from error
         if len(body) > self._agent.limits.state_bytes_max:
             raise BadReturn(f"state is {len(body)} bytes, the limit is {self._agent.limits.state_bytes_max}")
@@ -416,8 +423,13 @@ async def _call(handler: Handler, event: Event, context: Context[Any]) -> Any:
     try:
         if handler.timeout_s is None:
             return await call
-        async with asyncio.timeout(handler.timeout_s):
+        async with asyncio.timeout(handler.timeout_s) as limit:
             return await call
+    except TimeoutError as cause:
+        if handler.timeout_s is None or not limit.expired():
+            raise  # its own
+        # The cause knows where the handler stood.
+        raise HandlerTimeout(f"attempt {context.attempt} took longer than {handler.timeout_s} s") from cause
     except BaseExceptionGroup as group:
         waits, failures = group.split(Suspend)
         if waits is None:
@@ -444,6 +456,13 @@ def _events_of(result: Any) -> Sequence[Event]:
     if isinstance(result, list | tuple) and all(isinstance(event, Event) for event in result):
         return result
     raise BadReturn(f"the handler returned {type(result).__qualname__}, wants an event, a list of events, or None")
+
+
+def _data(event: Event) -> Any:
+    try:
+        return event.model_dump(mode="json")
+    except (PydanticSerializationError, ValueError) as error:
+        raise BadReturn(f"{event.event_type} cannot be written as JSON: {error}") from error
 
 
 def _exhausted(error: Exception, attempts: int) -> Exception:
