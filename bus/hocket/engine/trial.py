@@ -2,14 +2,16 @@
 
 A process that ended without leaving may have been ended by what it handled, and nobody can ask it. So its next owner
 writes down which of the events that it had left unfinished it begins. The first time that is all: they are handled
-side by side like any others, and most have finished by the time that the process ends again. Those that have not are
-tried one at a time from then on, beside all that is not under suspicion. Whoever is innocent finishes at the first
-such try. Whoever ends its process each time becomes a dead letter, after as many attempts as its handler allows.
+side by side like any others, and most have finished by the time that the process ends again. Those that have not are tried one at a time
+from then on, beside all that is not under suspicion; those that have ended the fewest processes come first. Whoever is
+innocent finishes at the first such try. Whoever ends its process each time becomes a dead letter, after as many
+attempts as its handler allows.
 
 A clean start, and every event that came after a claim, costs nothing of this.
 """
 
 import asyncio
+import heapq
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -27,6 +29,9 @@ from hocket.telemetry import note
 
 ENDS_MIN = 2
 """How often a process has to end before its event is given up: the first time others were handled beside it."""
+
+COURTESY_S = 0.3
+"""How long an event that has ended two processes waits for others to come before it that have ended only one."""
 
 ALONE_S = 60.0
 """How long an event is tried alone; then the next one is begun beside it, so that one that hangs holds up no other."""
@@ -54,7 +59,8 @@ class Trials:
         """How many more may have been in hand when the process before ended: it took no more than that."""
 
         self._tried = tenure.cursor.tried
-        self._alone = asyncio.Lock()
+        self._line = _Line()
+        process.trying(None)
 
     def concern(self, work: Work) -> bool:
         """Whether an event whose handler is about to be called may have ended a process."""
@@ -83,12 +89,9 @@ class Trials:
             await self._write(Tried(work.seq, 0, begun=True))
             yield None
         else:
-            async with self._turn():
-                dead = await self._next(known, received, run)
-                try:
-                    yield dead
-                finally:
-                    self._process.trying(None)
+            async with self._turn(known):
+                yield await self._next(known, received, run)
+            self._process.trying(None)
         self._tried.pop(work.seq, None)
         self._committer.put(Transition(self._tenure, None))  # so that the log says it even if nothing else happens
 
@@ -112,17 +115,19 @@ class Trials:
         await self._committer.caught_up(self._tenure)
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
+    async def _turn(self, known: Tried) -> AsyncIterator[None]:
         """Be the only one under suspicion, but for those that take very long."""
         with self._aside():
-            await self._alone.acquire()
+            if known.ends > 1:
+                await asyncio.sleep(COURTESY_S)
+            await self._line.come_first(known.ends, known.seq)
         holds = True
 
         def release() -> None:
             nonlocal holds
             if holds:
                 holds = False
-                self._alone.release()
+                self._line.go()
 
         end = asyncio.get_running_loop().call_later(ALONE_S, release)
         try:
@@ -130,6 +135,31 @@ class Trials:
         finally:
             end.cancel()
             release()
+
+
+class _Line:
+    """Those that wait to be tried alone: whoever has ended the fewest processes comes first, then log order."""
+
+    def __init__(self) -> None:
+        self._taken = False
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+
+    async def come_first(self, ends: int, seq: int) -> None:
+        """Wait for one's turn; `go` ends it."""
+        if self._taken:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._waiting, (ends, seq, turn))
+            await turn
+        self._taken = True
+
+    def go(self) -> None:
+        """Let the next one have its turn."""
+        while self._waiting:
+            _, _, turn = heapq.heappop(self._waiting)
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._taken = False
 
 
 __all__ = ["Trials"]
