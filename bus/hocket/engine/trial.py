@@ -2,10 +2,10 @@
 
 A process that ended without leaving may have been ended by what it handled, and nobody can ask it. So its next owner
 writes down which of the events that it had left unfinished it begins. The first time that is all: they are handled
-side by side like any others, and most have finished by the time that the process ends again. Those that have not are tried one at a time
-from then on, beside all that is not under suspicion; those that have ended the fewest processes come first. Whoever is
-innocent finishes at the first such try. Whoever ends its process each time becomes a dead letter, after as many
-attempts as its handler allows.
+side by side like any others, and most have finished by the time that the process ends again. Those that have not are
+tried one at a time from then on, beside all that is not under suspicion; those that have ended the fewest processes
+come first. Whoever is innocent finishes at the first such try. Whoever ends its process each time becomes a dead
+letter, after as many attempts as its handler allows.
 
 A clean start, and every event that came after a claim, costs nothing of this.
 """
