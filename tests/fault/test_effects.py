@@ -125,6 +125,56 @@ def test_an_effect_happens_once_or_waits_for_a_person(point: str, way: str) -> N
     assert len(outside.calls) <= (2 if way == "idempotent" else 1)
 
 
+def test_what_a_person_said_before_a_call_says_nothing_of_that_call() -> None:
+    outside = Outside(once_per_key=False)
+    dying: list[Callable[[], None]] = []
+    agent = agent_for(outside, "neither", lambda: dying[-1]())
+
+    async def story() -> tuple[list[Head], list[Had]]:
+        server = MemoryServer(clock=LoopClock())
+        async with Bed(server=server) as bed:
+            bed.agents = (agent,)
+
+            async def say(*, happened: bool) -> None:
+                (run,) = bed.runs(agent)
+                key = str(run.parked).split()[-1]
+                resolved = EffectResolved(effect=key, happened=happened, result=outside.tickets.get(key), by="ada")
+                await bed.bus.command(resolved, to="buyer", key="k")
+
+            def life(point: str) -> asyncio.Task[None]:
+                log = server.connect()
+
+                def die() -> None:
+                    log.kill()
+                    raise Killed
+
+                dying.append(die if point == "during the call" else lambda: None)
+                return asyncio.create_task(live_and_die(bed, agent, log, lambda name: die() if name == point else None))
+
+            first = life("after intent")
+            await bed.owned()
+            await bed.publish(Wanted(), key="k")
+            await first
+            second = life("during the call")
+            await bed.settled()
+            await say(happened=False)
+            await second
+            await say(happened=False)  # the head in the log still asks
+            third = life("")
+            await bed.settled()
+            parked = bed.runs(agent)
+            await say(happened=True)
+            await bed.quiet()
+            third.cancel()
+            return parked, bed.events(Had)
+
+    parked, had = run_virtual(story())
+
+    assert len(parked) == 1
+    assert len(outside.calls) == 1
+    assert [event.ticket for event in had] == ["ticket-1"]
+
+
 def outcome_of(script: Callable[[Context], Awaitable[str]], agent: Agent) -> list[Had]:
     async def story() -> list[Had]:
         @agent.on(Wanted, retry=Retry(attempts_max=3, first_s=0.01))

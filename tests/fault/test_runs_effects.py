@@ -122,9 +122,13 @@ class Surroundings:
         """The tickets that the agent says it has."""
         return [delivery.envelope.data["ticket"] async for delivery in self.bus.read(f"{agent}.had.v1")]
 
-    async def parked(self, agent: str) -> bool:
-        """Whether its run waits for a person."""
-        return any([run.agent == agent and bool(run.head.parked) async for run in open_runs(self.bus)])
+    async def parked(self, agent: str) -> int:
+        """The sequence of the head that says that its run waits for a person; 0: there is none."""
+        async for run in open_runs(self.bus):
+            if run.agent == agent and run.head.parked:
+                head = await self.bus.logs[0].last(Names(self.bus.domain, 0).run(agent, run.key, run.run))
+                return head.seq if head else 0
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,16 +155,16 @@ class Case:
                         await at.owned(self.name)
                         await at.bus.publish_envelope(wanted)
                     deaths += await self._dies(at, process)
-            parked = False
+            parked: set[int] = set()
             while not await at.had(self.name):  # a strike that found nothing to hit may still come
                 async with at.living(service, "") as process:
-                    asked = False
                     while process.returncode is None and not await at.had(self.name):
-                        if not asked and await at.parked(self.name):
+                        since = await at.parked(self.name)
+                        if since and since not in parked:
                             await self._resolve(at)
-                            asked = parked = True
+                            parked.add(since)
                         await asyncio.sleep(LOOK_S)
-        return Outcome(deaths, parked, await at.had(self.name), at.outside.sold().get(self.name, []))
+        return Outcome(deaths, bool(parked), await at.had(self.name), at.outside.sold().get(self.name, []))
 
     def _written(self, place: Path) -> Path:
         once, verify = self.way == "idempotent", self.way == "verify"

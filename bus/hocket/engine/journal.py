@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import orjson
@@ -22,7 +22,7 @@ from hocket.engine.transition import Tenure, Transition
 from hocket.errors import UsageError
 from hocket.log.base import Message, Write
 from hocket.policy import Limits
-from hocket.run import Entry
+from hocket.run import PARKED, Entry
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.undoing import EffectDone
 
@@ -169,4 +169,10 @@ def as_told(value: Any) -> Any:
 
 def read(messages: Sequence[Message]) -> list[tuple[int, Entry]]:
     """A journal: entries with their numbers, in order."""
-    return sorted((int(m.subject.rpartition(".")[2]), Entry.from_json(m.data)) for m in messages)
+    return sorted((int(m.subject.rpartition(".")[2]), _entry(m)) for m in messages)
+
+
+def _entry(message: Message) -> Entry:
+    """An entry. One that waits for a person takes no word for its own that came before it did."""
+    entry = Entry.from_json(message.data)
+    return replace(entry, heeded=max(entry.heeded, message.seq)) if entry.phase == PARKED else entry
