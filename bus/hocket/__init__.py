@@ -4,11 +4,13 @@ Write agents with `Agent` and `Context`, events with `Event`; reach a running sy
 """
 
 from hocket.agent import Agent
+from hocket.breaker import Breaker
 from hocket.client import Bus, Delivery, Receipt, connect
 from hocket.collect import Awaited
 from hocket.context import Context
 from hocket.errors import HocketError, StepFailed, WaitExpired
 from hocket.policy import Limits, Retry
+from hocket.rate import Rate
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.event import Event
 from hocket_schemas.sagas import Saga
@@ -21,6 +23,8 @@ __all__ = [
     "Event",
     "Saga",
     "Retry",
+    "Breaker",
+    "Rate",
     "Limits",
     "Awaited",
     "connect",

@@ -12,10 +12,12 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from hocket.aborting import spread
+from hocket.breaker import Breaker
 from hocket.context import Context
 from hocket.effect import Effect
 from hocket.errors import NotFound, UsageError
 from hocket.policy import Limits, Retry
+from hocket.rate import Rate
 from hocket.schedule import CatchUp, Overlap, Rule, Schedule
 from hocket.undoing import undoing
 from hocket_schemas.event import Event
@@ -224,6 +226,8 @@ class Agent(Generic[S]):
         irreversible: bool = False,
         polls: bool = False,
         timeout_s: float | None = None,
+        breaker: Breaker | None = None,
+        rate: Rate | None = None,
     ) -> Callable[[Callable[P, Awaitable[R]]], Effect[P, R]]:
         """Declare a step that touches the outside world; used as a decorator.
 
@@ -245,6 +249,8 @@ class Agent(Generic[S]):
                 irreversible=irreversible,
                 polls=polls,
                 timeout_s=timeout_s,
+                breaker=breaker,
+                rate=rate,
             )
             if effect.name in self.effects:
                 raise UsageError(f"agent {self.name!r} already has an effect {effect.name!r}")

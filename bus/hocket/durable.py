@@ -11,8 +11,9 @@ from hocket import run as journal
 from hocket.calls import as_json, call, digest_of, typed, within
 from hocket.clock import rfc3339
 from hocket.effect import Effect, NotDone, key_of
-from hocket.errors import MalformedEvent, NotCleared, UsageError, WaitExpired
+from hocket.errors import MalformedEvent, NotCalled, NotCleared, UsageError, WaitExpired
 from hocket.execution import Suspend
+from hocket.guarding import guarded, in_time
 from hocket.policy import Retry
 from hocket.process import Process
 from hocket.run import BEGUN, DONE, PARKED, VOID, Entry, Run, failure_of
@@ -151,9 +152,8 @@ async def _do(
 ) -> Entry:
     """Call until the outcome is known; never again while it is unknown whether the call before took effect."""
     loop = asyncio.get_running_loop()
-    began_s, attempts = loop.time(), 0
+    began_s, attempts, unknown = loop.time(), 0, known.phase != VOID
     called = keywords | ({"key": known.key} if declared.takes_key else {})
-    unknown = known.phase != VOID
 
     def outcome(result: bytes | None = None, failure: Exception | None = None) -> Entry:
         at, took_s = rfc3339(process.clock.now_s()), loop.time() - began_s
@@ -162,23 +162,24 @@ async def _do(
 
     while True:
         if unknown:
-            happened, result, known = await _find_out(run, declared, arguments, called, known)
+            happened, result, known = await _find_out(run, process, declared, arguments, called, known)
             if happened:
                 return outcome(result)
-        if known.phase != BEGUN:
-            process.reach("before intent")
-            known = replace(known, phase=BEGUN)
-            try:
-                known = await run.remember(known)
-            except asyncio.CancelledError:
-                run.note(replace(known, phase=VOID))  # it may be in the log, and nobody has acted upon it
-                raise
-            process.reach("after intent")
-        attempts += 1
         try:
-            with run.away():
-                result = await within(declared.timeout_s, declared.name, call(declared.function, arguments, called))
+            # Let through first: an intent says that it may have been called.
+            async with guarded(run, process, declared, patient=declared.retry is not None) as permit:
+                known = await _intend(run, process, known)
+                in_time(permit, process)
+                attempts += 1
+                with run.away():
+                    result = await within(declared.timeout_s, declared.name, call(declared.function, arguments, called))
+        except (NotCalled, Suspend):
+            if known.phase == BEGUN and not unknown:
+                await run.remember(replace(known, phase=VOID))  # or nobody would know whether the last call happened
+            raise
         except Exception as failure:
+            if attempts == 0:
+                raise  # it was not come to
             policy = declared.retry
             unknown = not isinstance(failure, NotDone)
             if run.interrupt is not None and not (policy and isinstance(failure, policy.never)):
@@ -192,7 +193,7 @@ async def _do(
             wait_s = policy.wait_s(attempts, failure, process.rng)
             if wait_s is None and unknown and not isinstance(failure, policy.never):
                 # The last attempt may have happened. Only once that is known to be false the failure is final.
-                happened, result, known = await _find_out(run, declared, arguments, called, known, last=True)
+                happened, result, known = await _find_out(run, process, declared, arguments, called, known, last=True)
                 return outcome(result) if happened else outcome(failure=failure)
             if wait_s is None:
                 return outcome(failure=failure)
@@ -202,8 +203,24 @@ async def _do(
             return outcome(result)
 
 
+async def _intend(run: Run, process: Process, known: Entry) -> Entry:
+    """Have the intent in the log, if it is not there yet."""
+    if known.phase == BEGUN:
+        return known
+    process.reach("before intent")
+    known = replace(known, phase=BEGUN)
+    try:
+        known = await run.remember(known)
+    except asyncio.CancelledError:
+        run.note(replace(known, phase=VOID))  # it may be in the log, and nobody has acted upon it
+        raise
+    process.reach("after intent")
+    return known
+
+
 async def _find_out(
     run: Run,
+    process: Process,
     declared: Effect[Any, Any],
     arguments: Sequence[Any],
     keywords: dict[str, Any],
@@ -217,8 +234,9 @@ async def _find_out(
     run when only a person can tell.
     """
     if declared.verify_function is not None:
-        verifying = call(declared.verify_function, arguments, keywords)
-        found = await within(declared.timeout_s, f"verify {declared.name}", verifying)
+        async with guarded(run, process, declared, patient=declared.retry is not None):
+            verifying = call(declared.verify_function, arguments, keywords)
+            found = await within(declared.timeout_s, f"verify {declared.name}", verifying)
         return found != b"null", found, known
     if known.phase == PARKED:
         assert run.entries is not None, "what is parked was recalled"

@@ -8,8 +8,10 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import orjson
 
+from hocket.breaker import Breaker
 from hocket.errors import UsageError
 from hocket.policy import Retry
+from hocket.rate import Rate
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,6 +37,8 @@ class Effect(Generic[P, R]):
         irreversible: bool = False,
         polls: bool = False,
         timeout_s: float | None = None,
+        breaker: Breaker | None = None,
+        rate: Rate | None = None,
     ) -> None:
         if not inspect.iscoroutinefunction(function):
             raise UsageError(f"{function.__qualname__} is no coroutine function; write `async def`")
@@ -55,6 +59,12 @@ class Effect(Generic[P, R]):
 
         self.timeout_s = timeout_s
         """Longest time for one call of it, of its `verify` or of its `undo`; None: no limit of its own."""
+
+        self.breaker = breaker
+        """What keeps it, its `verify` and its `undo` from being called while they fail; None: nothing does."""
+
+        self.rate = rate
+        """How often all of them together may be called; None: as often as one likes."""
 
         self.takes_key = takes_key(function)
         self.undo_function: Callable[..., Awaitable[None]] | None = None

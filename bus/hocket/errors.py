@@ -34,6 +34,9 @@ HocketError
 ├── NotReady                    a system did not come up in time
 ├── DecisionRefused             somebody's decision on an approval would count for nothing
 ├── StreamTooLong               a handling streamed more live output than is kept
+├── NotCalled                   an effect was not called, and nothing has happened outside
+│   ├── CircuitOpen             its breaker lets nobody through for now
+│   └── RateExceeded            it would be called more often than it may be
 ├── WaitExpired                 what a run waited for did not come in time
 ├── StepTimeout                 a call of a step or an effect took too long
 ├── StepFailed                  a step of a run failed for good, now or before a crash
@@ -264,6 +267,34 @@ class StreamTooLong(HocketError):
     """A handling streamed more live output than is kept; emit what is long as events, piece by piece."""
 
 
+class NotCalled(HocketError):
+    """An effect was not called, and nothing has happened outside; it may be called after `retry_after_s`."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class CircuitOpen(NotCalled):
+    """What is called has failed too often, and its breaker lets nobody through for now.
+
+    An effect with a retry policy waits by itself. Without one the handler gets this: let it pass, and the handling
+    begins again after that time without an attempt being counted; or catch it, and do something else.
+    """
+
+    def __init__(self, breaker: str, retry_after_s: float) -> None:
+        super().__init__(f"breaker {breaker!r} is open, for {retry_after_s:.1f} s", retry_after_s)
+        self.breaker = breaker
+
+
+class RateExceeded(NotCalled):
+    """It would be called more often than it may be. Calls wait by themselves, but for those in cleanup."""
+
+    def __init__(self, rate: str, retry_after_s: float) -> None:
+        super().__init__(f"rate {rate!r} is used up, for {retry_after_s:.1f} s", retry_after_s)
+        self.rate = rate
+
+
 class WaitExpired(HocketError):
     """What a run waited for did not come in time; the journal remembers that, whatever comes later."""
 
@@ -279,6 +310,7 @@ __all__ = [
     "BadManifest",
     "BadReturn",
     "BadService",
+    "CircuitOpen",
     "Conflict",
     "ConsumerLost",
     "ContractError",
@@ -293,6 +325,7 @@ __all__ = [
     "LoopDetected",
     "MalformedEvent",
     "ManifestMismatch",
+    "NotCalled",
     "NotCleared",
     "NotFound",
     "NotReady",
@@ -300,6 +333,7 @@ __all__ = [
     "OutcomeUnknown",
     "PermissionDenied",
     "ProcessEnded",
+    "RateExceeded",
     "ResultLost",
     "ResultTooLarge",
     "ServerTooOld",

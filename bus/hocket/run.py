@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 import orjson
 
 from hocket.blob import Blob
+from hocket.doors import Doors
 from hocket.errors import LoopDetected, StepFailed
 from hocket.execution import Execution, Suspend, go_no_further
 from hocket_schemas.envelope import Envelope
@@ -135,7 +136,22 @@ _DEFAULTS = tuple((member.name, member.default) for member in fields(Entry) if m
 
 
 class Memory(Protocol):
-    """Where a run's journal is kept."""
+    """Where a run's journal is kept, and what its calls have to pass."""
+
+    @property
+    def doors(self) -> Doors:
+        """Breakers and rates, shared with others."""
+        ...
+
+    @property
+    def agent(self) -> str:
+        """Whose run it is."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """The key of the event that it handles."""
+        ...
 
     async def load(self) -> Sequence[tuple[int, Entry]]:
         """Read the journal from the log: entries with their numbers, in order."""

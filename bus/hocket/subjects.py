@@ -217,6 +217,19 @@ class Names:
         """The records of all schedules of the shard."""
         return f"{self.root}.due.>"
 
+    def breaker(self, name: str) -> str:
+        """The record of a circuit breaker."""
+        return f"{self.root}.brk.{token(name)}"
+
+    @property
+    def breakers(self) -> str:
+        """The records of all breakers of the shard."""
+        return f"{self.root}.brk.*"
+
+    def rate(self, name: str) -> str:
+        """The record of a rate."""
+        return f"{self.root}.rate.{token(name)}"
+
     def journal(self, agent: str, key: str, run: str) -> str:
         """A run's journal; entry `i` is one token more."""
         return f"{self.root}.jrn.{token(agent)}.{token(key)}.{token(run)}"

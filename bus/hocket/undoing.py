@@ -10,6 +10,7 @@ from hocket.calls import typed, typed_arguments, within
 from hocket.context import Context
 from hocket.effect import Effect, takes_key
 from hocket.errors import ResultLost, StepFailed, UsageError
+from hocket.guarding import guarded
 from hocket_schemas.undoing import EffectUndone, UndoFailed, UndoRequested
 
 
@@ -76,7 +77,8 @@ async def _find(
     given = keywords | ({"key": asked.effect_key} if takes_key(verify) else {})
 
     async def find() -> Any:
-        return await within(declared.timeout_s, f"verify {declared.name}", verify(*arguments, **given))
+        async with guarded(ctx.run, ctx.process, declared, patient=True):
+            return await within(declared.timeout_s, f"verify {declared.name}", verify(*arguments, **given))
 
     found = await ctx.step_with(find, step_name=f"verify {declared.name}", step_retry=declared.undo_retry)
     return None if found is None else typed(declared.function, found)
@@ -90,6 +92,7 @@ async def _undo(
     given = keywords | ({"key": asked.effect_key} if takes_key(function) else {})
 
     async def take_back() -> None:
-        await within(declared.timeout_s, f"undo {declared.name}", function(*arguments, **given))
+        async with guarded(ctx.run, ctx.process, declared, patient=True):
+            await within(declared.timeout_s, f"undo {declared.name}", function(*arguments, **given))
 
     await ctx.step_with(take_back, step_name=f"undo {declared.name}", step_retry=declared.undo_retry)

@@ -51,7 +51,7 @@ def test_the_version_is_the_packages(hocket: Hocket) -> None:
     assert ended == Ended(0, "hocket 0.1.0\n", "")
 
 
-HOLDS = ["pause", "resume", "quarantine", "release"]
+HOLDS = ["breakers", "pause", "resume", "quarantine", "release"]
 COMMANDS = ["up", "run", "new", "publish", "sagas", "why", "history", "agents", "check", "graph", "doctor", "dead"]
 
 
@@ -65,7 +65,20 @@ def test_every_command_explains_itself_with_an_example(hocket: Hocket, command: 
 
 
 @pytest.mark.parametrize(
-    "command", ["sagas", "why x", "history x", "agents", "check", "graph", "doctor", "dead", "schedules", "quarantine"]
+    "command",
+    [
+        "sagas",
+        "why x",
+        "history x",
+        "agents",
+        "check",
+        "graph",
+        "doctor",
+        "dead",
+        "schedules",
+        "quarantine",
+        "breakers",
+    ],
 )
 def test_every_listing_has_a_form_for_programs(hocket: Hocket, command: str) -> None:
     ended = hocket(command.split()[0], "--help")

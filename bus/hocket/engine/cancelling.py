@@ -12,7 +12,7 @@ from hocket.agent import Agent
 from hocket.clock import rfc3339
 from hocket.engine.cancels import REQUESTED, Cancel, Cancels, Extent
 from hocket.engine.dispatch import Work, going_on
-from hocket.engine.handling import Again, Dead, Handling, Waits
+from hocket.engine.handling import Again, Dead, Handling, Held, Waits
 from hocket.engine.journal import Journals, as_told
 from hocket.engine.runs import Head, Parked
 from hocket.engine.transition import Tenure, Transition
@@ -373,6 +373,8 @@ def _error_of(outcome: object) -> str:
     match outcome:
         case Again(_, error) | Dead(error, _):
             return f"{type(error).__name__}: {error}"[:ERROR_LENGTH_MAX]
+        case Held():
+            return "it called what may not be called for now"
         case Waits():
             return "it waits, which cleanup cannot"
         case _:

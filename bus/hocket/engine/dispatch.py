@@ -54,6 +54,9 @@ class Work:
     stopped: bool = False
     """Whether its handling has come to an end that is none: it keeps its turn, and begins again."""
 
+    rests_s: float = 0.0
+    """How long it waits before it does, in seconds. Its key waits with it."""
+
     started_s: float = 0.0
 
 
@@ -95,6 +98,7 @@ class Dispatcher:
         self._actors: dict[str, Actor] = {}
         self._ready: deque[Actor] = deque()
         self._active: dict[asyncio.Task[None], None] = {}
+        self._resting: dict[Actor, asyncio.Task[None]] = {}
         self._quiet = asyncio.Event()
         self.running: dict[Work, None] = {}
         """Works whose handler runs now, the longest-running first."""
@@ -129,14 +133,27 @@ class Dispatcher:
         self._paused = paused
         self._fill()
 
+    def rouse(self) -> None:
+        """Let those that rest have another look at the world."""
+        resting, self._resting = self._resting, {}
+        for actor, rest in resting.items():
+            rest.cancel()
+            self._ready.append(actor)
+        self._fill()
+
+    def leave(self) -> None:
+        """End every rest; who comes after goes on with what rests."""
+        for rest in self._resting.values():
+            rest.cancel()
+
     def busy(self, key: str) -> bool:
         """Whether the key has an event in hand."""
         return key in self._actors
 
     async def quiet(self, deadline_s: float) -> None:
-        """Wait until no event is in hand, of a paused one until none is being handled. Raises TimeoutError."""
+        """Wait until no event is being handled, nor may be, but for those that rest. Raises TimeoutError."""
         async with asyncio.timeout(deadline_s):
-            while self._active if self._paused else self._actors:
+            while self._active or (self._ready and not self._paused):
                 self._quiet.clear()
                 await self._quiet.wait()
 
@@ -187,6 +204,9 @@ class Dispatcher:
                 actor.at_turn = False
             if work.stopped:
                 work.stopped = False
+                if work.rests_s > 0:
+                    self._resting[actor] = self._tasks.create_task(self._rest(actor, work.rests_s))
+                    return
                 continue
             actor.queue.popleft()
             if actor.queue and self._ready:
@@ -196,6 +216,13 @@ class Dispatcher:
         del self._actors[actor.key]
         if not self._actors:
             self._quiet.set()
+
+    async def _rest(self, actor: Actor, rests_s: float) -> None:
+        """Keep a key waiting, without a slot."""
+        await asyncio.sleep(rests_s)
+        del self._resting[actor]
+        self._ready.append(actor)
+        self._fill()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._active[task]

@@ -22,6 +22,7 @@ from hocket.errors import (
     LogError,
     LoopDetected,
     MalformedEvent,
+    NotCalled,
     NotFound,
     ResultLost,
     UsageError,
@@ -106,6 +107,9 @@ class Waits:
 @dataclass(frozen=True, slots=True)
 class Held:
     """The handler came to a durable call that may not be made for now. What it did since its last wait is void."""
+
+    until_s: float | None = None
+    """When it may be asked for again, in seconds since the Unix epoch; None: when somebody says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,15 +238,9 @@ class Handling:
                 result = await _call(handler, received.event, context)
                 return self._done(received, context, result, trace)
         except Suspend:
-            wait = run.rest
-            if wait.held:
-                return Held()
-            if wait.replayed:
-                return Waits(wait, None)
-            try:
-                return Waits(wait, self._done(received, context, None, received.envelope.traceparent))
-            except (BadReturn, UsageError) as misuse:
-                return Dead(misuse, number)
+            return self._suspended(received, context, run.rest)
+        except NotCalled as refusal:
+            return Held(self._process.clock.now_s() + refusal.retry_after_s)
         except asyncio.CancelledError as cause:
             if task.cancelling() > cancellations:
                 raise  # somebody wants the end of this
@@ -258,6 +256,17 @@ class Handling:
         if wait_s is not None:
             return Again(wait_s, error)
         return Dead(_exhausted(error, number), number)
+
+    def _suspended(self, received: Received, context: Context[Any], wait: Suspend) -> Outcome:
+        """What an execution comes to that ended at a wait, or where it may not go on."""
+        if wait.held:
+            return Held(wait.until_s)
+        if wait.replayed:
+            return Waits(wait, None)
+        try:
+            return Waits(wait, self._done(received, context, None, received.envelope.traceparent))
+        except (BadReturn, UsageError) as misuse:
+            return Dead(misuse, context.attempt)
 
     def fresh_state(self) -> Any:
         """The state of an actor that was never seen."""

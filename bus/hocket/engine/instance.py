@@ -16,6 +16,7 @@ from hocket.engine import owner
 from hocket.engine.cancels import REQUESTED, Cancels
 from hocket.engine.commit import Committer
 from hocket.engine.cursor import Cursor, Mark
+from hocket.engine.doors import SharedDoors
 from hocket.engine.holds import Holds
 from hocket.engine.owner import Pulse
 from hocket.engine.requests import requested
@@ -43,6 +44,7 @@ class Instance:
         committer: Committer,
         *,
         process: Process,
+        doors: SharedDoors,
         shards: int = 1,
         replay: bool = False,
     ) -> None:
@@ -60,6 +62,7 @@ class Instance:
         self._log = log
         self._committer = committer
         self._process = process
+        self._doors = doors
         self._shards = shards
         self._replay = replay
         self._names = Names(log.domain, log.shard)
@@ -143,6 +146,7 @@ class Instance:
             tenure,
             cancels,
             holds,
+            self._doors,
             process=self._process,
             shards=self._shards,
             unclean=found.unclean,

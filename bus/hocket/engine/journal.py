@@ -9,6 +9,7 @@ import orjson
 
 from hocket.approval import SAID
 from hocket.blob import Blob
+from hocket.doors import Doors
 from hocket.engine.answers import Answers
 from hocket.engine.blobs import Blobs, Large
 from hocket.engine.commit import Committer
@@ -45,6 +46,11 @@ class Journals:
         self._handling = handling
         self._blobs = blobs
         self._limits = limits
+
+    @property
+    def agent(self) -> str:
+        """Whose they are."""
+        return self._tenure.agent
 
     def where(self, work: Work) -> str:
         """What the subjects of a run's entries begin with."""
@@ -112,7 +118,18 @@ class Memory:
     live: LiveOutput
     holding: Holding
     parts: Parts
+    doors: Doors
     work: Work
+
+    @property
+    def agent(self) -> str:
+        """See `hocket.run.Memory.agent`."""
+        return self.journals.agent
+
+    @property
+    def key(self) -> str:
+        """See `hocket.run.Memory.key`."""
+        return self.work.key
 
     async def load(self) -> Sequence[tuple[int, Entry]]:
         """See `hocket.run.Memory.load`."""

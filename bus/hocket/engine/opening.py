@@ -44,10 +44,10 @@ class Opening:
                 elif work.head is not None and work.answered is not None:
                     self.keep_woken(work, work.head)
 
-    def stop(self, work: Work, received: Received) -> None:
-        """Let an execution that goes no further have been none: another begins from its journal."""
+    def stop(self, work: Work, received: Received, *, rests_s: float = 0.0) -> None:
+        """Let an execution that goes no further have been none: another begins from its journal, after a rest."""
         self._leave(work, received)
-        work.message, work.journal, work.stopped = received.message, None, True
+        work.message, work.journal, work.stopped, work.rests_s = received.message, None, True, rests_s
 
     def put_aside(self, work: Work, received: Received | None) -> None:
         """Let an event that may not begin wait in the log, and keep no more of it in memory than its head."""

@@ -16,6 +16,7 @@ from hocket.engine.cancelling import Cancelled, Cancelling
 from hocket.engine.cancels import Cancels
 from hocket.engine.commit import Committer
 from hocket.engine.dispatch import Actor, Dispatcher, Work, going_on
+from hocket.engine.doors import OwnDoors, SharedDoors
 from hocket.engine.handling import Again, Dead, Done, Handling, Held, Received, Waits
 from hocket.engine.holding import Holding
 from hocket.engine.holds import Holds
@@ -49,6 +50,7 @@ class Worker:
         tenure: Tenure,
         cancels: Cancels,
         holds: Holds,
+        doors: SharedDoors,
         *,
         process: Process,
         shards: int,
@@ -67,6 +69,7 @@ class Worker:
         self._process = process
         self._handling = Handling(agent, log, shards, process, tenure.end)
         self._names = self._handling.names
+        self._doors = OwnDoors(doors, self._handling.unless_interrupted)
         self.live = LiveOutput(log, agent.name, tenure.token)
         self._parked = Parked(process.clock)
         self._recall = Recall(log, tenure.fence.subject)
@@ -143,6 +146,7 @@ class Worker:
                 await self._dispatcher.quiet(limits.drain_s)
             except TimeoutError:
                 self._suspend_all()
+            self._dispatcher.leave()
             try:
                 await self._committer.flush(limits.append_s * 2)
             except TimeoutError:
@@ -203,6 +207,7 @@ class Worker:
         if not self.holding.hear(message):
             self._cancelling.hear(message)
             self.holding.review()
+        self._dispatcher.rouse()
 
     async def _count(self, consumption: Consumption) -> None:
         """While a paused agent takes nothing more, say how its lag grows."""
@@ -227,7 +232,7 @@ class Worker:
             await self._bury(work, message, received)
             return
         work.received = received
-        memory = Memory(self._journals, self._answers, self.live, self.holding, self._parts, work)
+        memory = Memory(self._journals, self._answers, self.live, self.holding, self._parts, self._doors, work)
         run = work.doing = Run(memory, *((work.head.emitted, work.head.again_from) if work.head else ()))
         if self._trials.concern(work):
             async with self._trials.of(work, received, run) as dead:
@@ -253,9 +258,10 @@ class Worker:
                 case Waits(suspend, done):
                     await self._park(work, received, cell, done, run, suspend)
                     return
-                case Held():
+                case Held(until_s):
                     self._states.restore(cell)
-                    self._opening.stop(work, received)
+                    rests_s = until_s - self._process.clock.now_s() if until_s is not None else 0.0
+                    self._opening.stop(work, received, rests_s=rests_s)
                     return
                 case Again(wait_s, error):
                     self._note("attempt failed", id=received.envelope.id, attempt=attempts, error=repr(error))

@@ -8,6 +8,7 @@ from typing import Any
 from hocket.agent import Agent
 from hocket.beside import beside
 from hocket.engine.commit import Committer
+from hocket.engine.doors import SharedDoors
 from hocket.engine.instance import Instance
 from hocket.log.base import Log
 from hocket.policy import Limits
@@ -28,12 +29,14 @@ class Crew:
         self.process = process or Process()
         limits = agents[0].limits if agents else Limits()
         self.committers = [Committer(log, limits, self.process.reach) for log in logs]
+        doors = SharedDoors(logs, self.process)
         self.instances = [
             Instance(
                 agent,
                 log,
                 committer,
                 process=self.process,
+                doors=doors,
                 shards=len(logs),
                 replay=(replay or {}).get(agent.name, False),
             )
