@@ -3,6 +3,7 @@
 Write agents with `Agent` and `Context`, events with `Event`; reach a running system with `connect`.
 """
 
+from hocket.account import Spends
 from hocket.agent import Agent
 from hocket.breaker import Breaker
 from hocket.client import Bus, Delivery, Receipt, connect
@@ -11,6 +12,7 @@ from hocket.context import Context
 from hocket.errors import HocketError, StepFailed, WaitExpired
 from hocket.policy import Limits, Retry
 from hocket.rate import Rate
+from hocket_schemas.budgets import Budget
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.event import Event
 from hocket_schemas.sagas import Saga
@@ -22,6 +24,8 @@ __all__ = [
     "Context",
     "Event",
     "Saga",
+    "Budget",
+    "Spends",
     "Retry",
     "Breaker",
     "Rate",

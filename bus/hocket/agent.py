@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from hocket.aborting import spread
+from hocket.account import Spends
 from hocket.breaker import Breaker
 from hocket.context import Context
 from hocket.effect import Effect
@@ -225,6 +226,7 @@ class Agent(Generic[S]):
         pivot: bool = False,
         irreversible: bool = False,
         polls: bool = False,
+        spends: Spends | None = None,
         timeout_s: float | None = None,
         breaker: Breaker | None = None,
         rate: Rate | None = None,
@@ -237,7 +239,8 @@ class Agent(Generic[S]):
         `timeout_s` has an unknown outcome. After a `pivot` a saga can only go forward: nothing is undone any more.
         So it is after what is `irreversible`, which is refused besides (NotCleared) until an approval or a pivot has
         come before it, in the run or in what led to it. `polls` lets one run call it with the same arguments as often
-        as it likes; otherwise `Limits.repeats_max` takes that for a loop.
+        as it likes; otherwise `Limits.repeats_max` takes that for a loop. `spends` says what one call uses up at most;
+        in a saga with a budget so much is reserved before it.
         """
 
         def declare(function: Callable[P, Awaitable[R]]) -> Effect[P, R]:
@@ -248,6 +251,7 @@ class Agent(Generic[S]):
                 pivot=pivot,
                 irreversible=irreversible,
                 polls=polls,
+                spends=spends,
                 timeout_s=timeout_s,
                 breaker=breaker,
                 rate=rate,

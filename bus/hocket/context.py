@@ -9,7 +9,8 @@ import orjson
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from hocket import durable
+from hocket import durable, spending
+from hocket.account import Spends
 from hocket.approval import APPROVE, DENY, Decision, digest_of
 from hocket.asking import approve
 from hocket.calls import as_json
@@ -189,6 +190,7 @@ class Context(Generic[S]):
         step_retry: Retry | None = ...,
         step_polls: bool = ...,
         step_timeout_s: float | None = ...,
+        step_spends: Spends | None = ...,
         **keywords: Any,
     ) -> R: ...
     @overload
@@ -200,6 +202,7 @@ class Context(Generic[S]):
         step_retry: Retry | None = ...,
         step_polls: bool = ...,
         step_timeout_s: float | None = ...,
+        step_spends: Spends | None = ...,
         **keywords: Any,
     ) -> R: ...
     async def step_with(
@@ -210,6 +213,7 @@ class Context(Generic[S]):
         step_retry: Retry | None = None,
         step_polls: bool = False,
         step_timeout_s: float | None = None,
+        step_spends: Spends | None = None,
         **keywords: Any,
     ) -> Any:
         """The same as `step`, with a name other than the function's, or with a retry policy of its own.
@@ -217,7 +221,7 @@ class Context(Generic[S]):
         When that policy is exhausted the failure is final: it is remembered, and raised as StepFailed now and
         whenever the handler runs again. `step_polls` lets the run call it with the same arguments as often as it
         likes; otherwise `Limits.repeats_max` takes that for a loop. A call that takes longer than `step_timeout_s`
-        has failed, with StepTimeout.
+        has failed, with StepTimeout. `step_spends` is reserved before the call, in a saga with a budget.
         """
         call = durable.step(
             self.run,
@@ -229,8 +233,17 @@ class Context(Generic[S]):
             retry=step_retry,
             polls=step_polls,
             timeout_s=step_timeout_s,
+            spends=step_spends,
         )
         return await self._durably(call)
+
+    async def spend(self, *, tokens: int = 0, cost: float = 0.0) -> None:
+        """Draw from the budget of the saga, and from those of the sagas that it was begun in; nothing without one.
+
+        It is remembered like a step: once, whatever crashes. Raises BudgetExceeded when any of them has too little
+        left; then nothing is drawn, and that is remembered too. An effect says what it `spends` in its declaration.
+        """
+        await self._durably(spending.spend(self.run, self.process, Spends(tokens=tokens, cost=cost)))
 
     async def sleep(self, delay: timedelta | float) -> None:
         """Let time pass, from milliseconds to months, durably: the run's memory is released meanwhile.

@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 
 from hocket import run as journal
+from hocket import spending
+from hocket.account import Spends
 from hocket.calls import as_json, call, digest_of, typed, within
 from hocket.clock import rfc3339
 from hocket.effect import Effect, NotDone, key_of
@@ -37,8 +39,11 @@ async def step(
     retry: Retry | None,
     polls: bool = False,
     timeout_s: float | None = None,
+    spends: Spends | None = None,
 ) -> Any:
     """Answer from the journal, or call and remember. Raises LoopDetected when it is asked for too often.
+
+    What the saga has no budget for is not called: BudgetExceeded.
 
     Without a policy a failure is raised as it is and not remembered; with one, the last failure is final.
     """
@@ -47,6 +52,7 @@ async def step(
         run.repeat(name, digest)
     occurrence, known = await run.recall(name, digest)
     if known is None:
+        await spending.reserve(run, process, name, occurrence, spending.of_call(spending.STEP, spends))
         loop = asyncio.get_running_loop()
         began_s, attempts, error = loop.time(), 0, None
         while True:
@@ -91,7 +97,7 @@ async def effect(
 ) -> Any:
     """Do an effect once: intent first, then the call, then the outcome, each in the log before the next.
 
-    Raises LoopDetected when it is asked for too often.
+    Raises LoopDetected when it is asked for too often, BudgetExceeded when its saga has no budget for it.
     """
     digest = digest_of(arguments, keywords)
     if not declared.polls:
@@ -113,6 +119,8 @@ async def effect(
     if known.phase != DONE:
         if declared.irreversible and run.cleared is None:
             raise NotCleared(agent, declared.name)
+        amounts = spending.of_call(spending.EFFECT, declared.spends)
+        await spending.reserve(run, process, declared.name, occurrence, amounts)
         known = await _do(run, process, declared, arguments, keywords, known)
         await run.remember(known, _told(agent, declared, known))
         process.reach("after outcome")
@@ -122,7 +130,10 @@ async def effect(
     if known.error is not None:
         raise failure_of(known)
     run.clear(known.key if declared.final else None)
-    return typed(declared.function, await run.result_of(known))
+    result = typed(declared.function, await run.result_of(known))
+    if declared.spent_function is not None:
+        await spending.settle(run, process, declared.name, occurrence, declared.spent_function, result)
+    return result
 
 
 def _told(agent: str, declared: Effect[Any, Any], outcome: Entry) -> EffectDone | None:

@@ -8,6 +8,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import orjson
 
+from hocket.account import Spends
 from hocket.breaker import Breaker
 from hocket.errors import UsageError
 from hocket.policy import Retry
@@ -36,6 +37,7 @@ class Effect(Generic[P, R]):
         pivot: bool = False,
         irreversible: bool = False,
         polls: bool = False,
+        spends: Spends | None = None,
         timeout_s: float | None = None,
         breaker: Breaker | None = None,
         rate: Rate | None = None,
@@ -57,6 +59,9 @@ class Effect(Generic[P, R]):
         self.polls = polls
         """Whether one run may call it with the same arguments as often as it likes."""
 
+        self.spends = spends
+        """What one call uses up at most, of a budget that its saga may have."""
+
         self.timeout_s = timeout_s
         """Longest time for one call of it, of its `verify` or of its `undo`; None: no limit of its own."""
 
@@ -75,6 +80,7 @@ class Effect(Generic[P, R]):
         """How often an undo is tried before a person is asked."""
 
         self.verify_function: Callable[..., Awaitable[Any]] | None = None
+        self.spent_function: Callable[[Any], Spends] | None = None
 
     @property
     def told(self) -> bool:
@@ -102,6 +108,11 @@ class Effect(Generic[P, R]):
     def verify(self, function: Function) -> Function:
         """Register what finds out whether it happened: takes the same arguments, returns the outcome or None."""
         self.verify_function = function
+        return function
+
+    def spent(self, function: Callable[[R], Spends]) -> Callable[[R], Spends]:
+        """Register what tells from an outcome what was really used up; what was reserved beyond that is given back."""
+        self.spent_function = function
         return function
 
     async def __call__(self, *arguments: P.args, **keywords: P.kwargs) -> R:

@@ -27,6 +27,7 @@ HocketError
 │   ├── HandlerTimeout          an attempt took too long
 │   ├── HandlerCancelled        an attempt ended with a cancellation that nobody had asked for
 │   ├── ProcessEnded            every attempt ended the process that made it
+│   ├── BudgetExceeded          a call would go beyond what its saga may use up
 │   ├── LoopDetected            a chain of causes is too long, or one run repeats itself
 │   ├── ResultLost              what a step returned is not in the log any more, or damaged
 │   └── BadReturn               a handler returned what is no event
@@ -43,6 +44,7 @@ HocketError
 └── NotFound                    the event, key or saga asked for is not in the log
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 from hocket_schemas.errors import ContractError, HocketError, MalformedEvent
@@ -218,6 +220,31 @@ class LoopDetected(HandlingFailed):
         """Of its arguments."""
 
 
+class BudgetExceeded(HandlingFailed):
+    """A call would go beyond what its saga, or one that it was begun in, may use up; it was not made.
+
+    The saga fails by that: catch this to clean up, not to go on. What is meant to cost more has a larger budget in its
+    policy; a saga that runs keeps the one that it began with.
+    """
+
+    def __init__(
+        self, message: str, *, limit: str, saga: str, most: float, count: float, spent: Mapping[str, float]
+    ) -> None:
+        super().__init__(message)
+        self.limit = limit
+        """`steps`, `tool_calls`, `tokens`, `cost` or `wall`."""
+
+        self.saga = saga
+        """Whose budget."""
+
+        self.most = most
+        self.count = count
+        """What it would have come to."""
+
+        self.spent = spent
+        """What was reserved or spent so far, by agent."""
+
+
 class ResultLost(HandlingFailed):
     """What a step or an effect returned is not in the log any more, or not as it was stored.
 
@@ -309,6 +336,7 @@ __all__ = [
     "BadKey",
     "BadManifest",
     "BadReturn",
+    "BudgetExceeded",
     "BadService",
     "CircuitOpen",
     "Conflict",

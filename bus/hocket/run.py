@@ -8,10 +8,12 @@ from typing import Any, Protocol, TypeVar
 
 import orjson
 
+from hocket.account import Amounts
 from hocket.blob import Blob
 from hocket.doors import Doors
 from hocket.errors import LoopDetected, StepFailed
 from hocket.execution import Execution, Suspend, go_no_further
+from hocket_schemas.budgets import Purse
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.undoing import EffectDone
 
@@ -24,6 +26,7 @@ EFFECT = "effect"
 APPROVAL = "approval"
 NOTICE = "notice"
 CANCEL = "cancel"
+SPEND = "spend"
 
 BEGUN = "begun"
 PARKED = "parked"
@@ -164,6 +167,15 @@ class Memory(Protocol):
         """
         ...
 
+    def draw(
+        self, number: int, entry: Entry, purse: Purse, amounts: Amounts, *, forced: bool
+    ) -> "asyncio.Future[Entry]":
+        """Draw from all accounts of a purse and store the entry with that; if it is refused, with an error.
+
+        It is done even if nobody waits for it any more.
+        """
+        ...
+
     async def fetch(self, blob: Blob) -> bytes:
         """Read what an entry only names. Raises ResultLost."""
         ...
@@ -244,6 +256,12 @@ class Run:
 
     repeats_max: int | None = None
     """Most calls of one name with the same arguments in an execution; None: no limit."""
+
+    purse: Purse = ()
+    """The accounts that its calls draw from; empty: no saga that it belongs to has a budget."""
+
+    _draws: dict[tuple[str, int], "asyncio.Future[Entry]"] = field(default_factory=dict)
+    """What was asked for of the accounts. An attempt that is cut off leaves its draw to the next one."""
 
     _begun: tuple[tuple[Entry, Entry | None], ...] = ()
     """Waits that begin with the next append, which is theirs; and what the journal has in their place."""
@@ -362,6 +380,18 @@ class Run:
         self.entries[entry.name, entry.occurrence] = stored
         return stored
 
+    async def draw(self, entry: Entry, amounts: Amounts, *, forced: bool = False) -> Entry:
+        """Draw from the purse once, and remember that. Returns the entry, which has an error if it was refused."""
+        assert self.entries is not None, "a run recalls before it draws"
+        place = (entry.name, entry.occurrence)
+        drawing = self._draws.get(place)
+        if drawing is None:
+            [(number, _)] = self._numbered([entry])
+            self.recorded += 1
+            drawing = self._draws[place] = self.memory.draw(number, entry, self.purse, amounts, forced=forced)
+        stored = self.entries[place] = await asyncio.shield(drawing)
+        return stored
+
     async def result_of(self, entry: Entry) -> Any:
         """What an entry of the journal remembers: JSON as a value or as bytes. Raises ResultLost."""
         return await self.memory.fetch(entry.result) if isinstance(entry.result, Blob) else entry.result
@@ -373,10 +403,11 @@ class Run:
             self.noted = (*self.noted, entry)
         self.cancelled = True
         self.unmet = set()
-        for before in self.entries or ():
+        for before, known in (self.entries or {}).items():
             if before == place:
                 break
-            self.unmet.add(before)
+            if known.kind != SPEND:  # it is asked for with its call
+                self.unmet.add(before)
 
     async def _come_to_the_end(self, name: str, occurrence: int, *, answered: bool) -> None:
         """Let the cancellation of a handler come through before it does another thing; what comes later is cleanup."""
@@ -432,7 +463,8 @@ class Run:
         arguments than it was done with.
         """
         now = self._now
-        gone = [place for place in self.entries or () if place[1] >= now.counts.get(place[0], 0)]
+        done = [place for place, entry in (self.entries or {}).items() if entry.kind != SPEND]
+        gone = [place for place in done if place[1] >= now.counts.get(place[0], 0)]
         if not gone and not now.changed:
             return None
         found = {"vanished": list(map(_told, gone)), "changed": list(map(_told, now.changed))}

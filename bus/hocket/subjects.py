@@ -204,6 +204,10 @@ class Names:
         """Every journal entry of the shard."""
         return f"{self.root}.jrn.>"
 
+    def account(self, saga: str) -> str:
+        """The record of what a saga has used up of its budget."""
+        return f"{self.root}.acc.{token(saga)}"
+
     def due(self, agent: str, schedule: str) -> str:
         """The record of what is next due of a schedule."""
         return f"{self.root}.due.{token(agent)}.{token(schedule)}"

@@ -63,5 +63,8 @@ class Envelope:
     hkparent: str | None = None
     """The saga that this event's saga is a child of: on the event that started it, and on what followed from that."""
 
+    hkbudget: str | None = None
+    """The accounts that handling it draws from, as JSON; absent: its saga has no budget."""
+
     extensions: Mapping[str, AttributeValue] = field(default_factory=dict)
     """Every other extension attribute, kept as it came."""

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Literal
 from weakref import WeakValueDictionary
 
+from hocket_schemas.budgets import Budget
 from hocket_schemas.errors import BadSaga, DuplicateSaga
 from hocket_schemas.event import Event
 
@@ -16,18 +17,6 @@ also when it had completed. `wait`: the parent ends when the child has ended, an
 `detach`: nothing, the parent is only told."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What one saga may use up. Only stated here: who runs the saga counts, and holds it to this.
-
-    A bound that is None does not bind.
-    """
-
-    steps_max: int | None = None
-    tokens_max: int | None = None
-    """Tokens of language models, read and written together."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -57,7 +46,7 @@ class Saga:
     """Longest time from the starting event to the one that ends it."""
 
     budget: Budget | None = None
-    """None: no bound but the deadline."""
+    """What it may use up, with all that it begins; None: no bound but the deadline."""
 
     undo_within: timedelta = timedelta(minutes=10)
     """Longest time that an agent may take to answer a request for an undo. Then the saga is stuck, with the reason; it
@@ -82,6 +71,9 @@ class Saga:
             raise BadSaga(self.name, f"deadline is {self.deadline}, wants more than nothing")
         if self.undo_within <= timedelta(0):
             raise BadSaga(self.name, f"undo_within is {self.undo_within}, wants more than nothing")
+        for unit, most in self.budget.limits().items() if self.budget else ():
+            if most < 0:
+                raise BadSaga(self.name, f"its budget of {unit} is less than nothing")
         _LIVE[id(self)] = self
 
 
@@ -101,3 +93,9 @@ def declared() -> tuple[Saga, ...]:
         if first != saga:
             raise DuplicateSaga(f"starting event {saga.starts.event_type!r}", first.name, saga.name)
     return tuple(by_name[name] for name in sorted(by_name))
+
+
+def budgeted() -> WeakValueDictionary[str, Saga]:
+    """The policies with a budget that somebody holds on to, by the type of their starting event. It holds none."""
+    found = {saga.starts.event_type: saga for saga in list(_LIVE.values()) if saga.budget is not None}
+    return WeakValueDictionary(found)

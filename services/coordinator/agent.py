@@ -10,6 +10,7 @@ from hocket.errors import WaitExpired
 from hocket.saga.record import COORDINATOR, Asked, Record
 from hocket_schemas import catalog
 from hocket_schemas.cancels import CancelRequested, RunCancelled
+from hocket_schemas.limits import LimitExceeded
 from hocket_schemas.runtime import SagaCancelled, SagaCompensated, SagaCompleted, SagaExpired, SagaFailed, SagaStuck
 from hocket_schemas.sagas import declared
 from hocket_schemas.undoing import (
@@ -112,4 +113,5 @@ hear(EffectUndone, lambda record, event, _: record.effect_undone(event))
 hear(UndoFailed, lambda record, event, _: record.undo_failed(event))
 hear(UndoDecided, lambda record, event, _: record.decided(event))
 hear(RunCancelled, lambda record, event, _: record.run_cancelled(event))
+hear(LimitExceeded, lambda record, event, ctx: record.over_budget(event, ctx.envelope.id))
 hear(CancelRequested, lambda record, event, _: record.cancelled(event))

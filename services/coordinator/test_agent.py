@@ -11,6 +11,7 @@ from hocket.testing import Bed, run_virtual
 from hocket_schemas.briefs import BRIEF, BriefFailed, BriefPublished, BriefRequested
 from hocket_schemas.cancels import CancelRequested
 from hocket_schemas.event import Catalog
+from hocket_schemas.limits import LimitExceeded
 from hocket_schemas.runtime import SagaCancelled, SagaCompensated, SagaCompleted, SagaExpired, SagaFailed, SagaStuck
 from hocket_schemas.undoing import EffectDone, UndoDecided
 
@@ -98,6 +99,25 @@ def told(*events: Any, wait: timedelta = NO_TIME, shop: Shop | None = None, key:
             return bed.events(*ENDS)
 
     return run_virtual(live())
+
+
+def test_a_saga_that_would_go_beyond_its_budget_fails_and_is_undone() -> None:
+    shop = Shop()
+    over = LimitExceeded(limit="tokens", most=10, count=11, agent="shopper", event="x", account="saga-1")
+
+    said = told(REQUESTED, Bought(things=["tea"]), over, shop=shop)
+
+    assert [type(fact) for fact in said] == [SagaFailed, SagaCompensated]
+    assert said[0].failure == LimitExceeded.event_type
+    assert said[1].reason == "shopper would have gone beyond its budget of 10 tokens"
+    assert shop.given_back == ["tea"]
+
+
+def test_a_limit_that_is_not_of_its_budget_is_no_end_of_a_saga() -> None:
+    loop = LimitExceeded(limit="repeats", most=10, count=11, agent="shopper", event="x")
+    others = LimitExceeded(limit="tokens", most=10, count=11, agent="shopper", event="x", account="saga-2")
+
+    assert told(REQUESTED, loop, others) == []
 
 
 def test_a_saga_is_undone_however_long_it_was() -> None:

@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from hocket_schemas.budgets import Budget
 from hocket_schemas.errors import BadSaga, DuplicateSaga
 from hocket_schemas.event import Event
-from hocket_schemas.sagas import Budget, Saga, declared
+from hocket_schemas.sagas import Saga, declared
 
 
 class ParcelSent(Event, type="parcel.sent.v1"):
@@ -31,10 +32,12 @@ HOUR = timedelta(hours=1)
 
 
 def test_a_policy_says_what_starts_and_ends_a_saga() -> None:
-    saga = Saga("parcel", starts=ParcelSent, done=ParcelArrived, fails=[ParcelLost], deadline=HOUR, budget=Budget(9))
+    saga = Saga(
+        "parcel", starts=ParcelSent, done=ParcelArrived, fails=[ParcelLost], deadline=HOUR, budget=Budget(steps=9)
+    )
 
     assert saga.fails == (ParcelLost,)
-    assert saga.budget == Budget(steps_max=9)
+    assert saga.budget == Budget(steps=9)
     with pytest.raises(FrozenInstanceError):
         saga.name = "other"  # type: ignore[misc] # that it is refused is what is tested
 

@@ -11,6 +11,7 @@ from hocket.cli.reach import Domain, Nats, reading
 from hocket.clock import SystemClock
 from hocket.errors import NotFound
 from hocket.host import runtime
+from hocket.observe.budgets import BudgetLine, budget_of
 from hocket.observe.fact import Fact
 from hocket.observe.history import Entry, Remembered, RunHead, State, history
 from hocket.observe.knowledge import Knowing, Knowledge, knowledge_of
@@ -43,6 +44,7 @@ async def _sagas(
         facts = [fact async for fact in facts_in(bus, saga)]
         record = await record_of(bus, saga) if saga is not None else None
         known = await knowledge_of(bus, saga, facts) if saga is not None else []
+        budget = await budget_of(bus, saga, SystemClock().now_s()) if saga is not None else []
     lines = fold(declared, facts, SystemClock().now_s())
     if stuck:
         lines = [line for line in lines if line.state is SagaState.STUCK]
@@ -50,9 +52,8 @@ async def _sagas(
         if not lines:
             raise NotFound(f"no event of saga {saga!r} is in the log")
         if as_json:
-            print_json(
-                {"saga": lines[0], "events": facts, "record": record and record.model_dump(), "knowledge": known}
-            )
+            told = {"saga": lines[0], "events": facts, "record": record and record.model_dump()}
+            print_json({**told, "knowledge": known, "budget": budget})
         else:
             _print_sagas(lines)
             print()
@@ -63,6 +64,9 @@ async def _sagas(
             if known:
                 print()
                 _print_knowledge(known)
+            if budget:
+                print()
+                _print_budget(budget)
         return
     shown = lines[:limit] if limit else lines
     if as_json:
@@ -113,6 +117,18 @@ def _print_knowledge(known: list[Knowledge]) -> None:
         Knowing.POSSIBLE: "may hold something of it",
     }
     print_table(("agent", "key", "its state"), ((k.agent, k.key, told[k.state]) for k in known), empty="")
+
+
+def _print_budget(budget: list[BudgetLine]) -> None:
+    """What the saga has used up, and who did."""
+    print_table(
+        ("budget", "most", "spent", "by"),
+        (
+            (line.limit, f"{line.most:g}", f"{line.spent:g}", ", ".join(f"{a} {n:g}" for a, n in line.by_agent.items()))
+            for line in budget
+        ),
+        empty="",
+    )
 
 
 @commands.command("why", epilog="Example: hocket why 5kx3q7mzw2ab4c6d.0")

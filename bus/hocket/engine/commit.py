@@ -44,8 +44,13 @@ class _Group:
     carried: dict[Tenure, int] = field(default_factory=dict)
     """How many earlier finished events each of those cursors says so of for the first time."""
 
+    contested: set[str] = field(default_factory=set)
+    """Records with conditions of their own, which one append can write only once."""
+
     def takes(self, transition: Transition) -> bool:
         """Whether the transition still fits; the first always does."""
+        if self.contested and not self.contested.isdisjoint(transition.contested):
+            return False
         messages = self.messages + _messages(transition) + len(self.tenures) + 1
         return not self.transitions or (
             messages <= APPEND_MESSAGES_MAX and self.size + _bytes(transition) <= GROUP_BYTES_MAX
@@ -56,6 +61,7 @@ class _Group:
         self.transitions.append(transition)
         self.messages += _messages(transition)
         self.size += _bytes(transition)
+        self.contested |= transition.contested
         finishing = self.tenures.setdefault(transition.tenure, [])
         if transition.finishes is not None:
             finishing.append(transition.finishes)
@@ -235,7 +241,7 @@ class Committer:
                 await self._commit(_Group(tenures={tenure: []}))
 
     async def _refused(self, transition: Transition, error: Conflict) -> None:
-        """A transition was refused on its own account: find out whether by the fence or by the suspect's check."""
+        """A transition was refused on its own account: find out whether by the fence, or by a check of its own."""
         tenure = transition.tenure
         try:
             claim = await self._log.last(tenure.fence.subject)
@@ -244,11 +250,12 @@ class Committer:
             return
         if claim is None or claim.seq != tenure.token:
             tenure.end(Fenced(f"{tenure.agent}: claim {tenure.token} is over, {claim and claim.seq} came after"))
-        elif transition.unless is None:
+        elif transition.unless is None and not transition.contested:
             tenure.end(error)
         else:
             # Still the owner, so it was the suspect's own check: an earlier owner's handling is in the log.
-            # Its outcome stands and ours is void, whatever we decided this time.
+            # Its outcome stands and ours is void, whatever we decided this time. Or somebody else has written a
+            # contested record: what was decided by it has to be decided anew.
             self._untold.append((transition, False))
 
     def _finish(self, group: _Group) -> None:

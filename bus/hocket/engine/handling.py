@@ -12,9 +12,12 @@ from hocket.agent import Agent, Handler
 from hocket.clock import rfc3339
 from hocket.context import Context, Emission
 from hocket.engine.deadletter import dead_letter
+from hocket.engine.limits import of_loop
+from hocket.engine.purses import carried, purse_of
 from hocket.errors import (
     AttemptsExhausted,
     BadReturn,
+    BudgetExceeded,
     ForeignShard,
     HandlerCancelled,
     HandlerTimeout,
@@ -46,10 +49,11 @@ from hocket.telemetry import (
 )
 from hocket_schemas import gate
 from hocket_schemas.approvals import ApprovalDecided, ApprovalRefused
+from hocket_schemas.budgets import Purse
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.event import Event
-from hocket_schemas.limits import LimitExceeded
 from hocket_schemas.runtime import ScheduleDue
+from hocket_schemas.sagas import budgeted
 from hocket_schemas.undoing import EffectDone
 
 T = TypeVar("T")
@@ -75,6 +79,8 @@ class Received(NamedTuple):
     key: str
     saga: str
     cause: str
+    purse: Purse = ()
+    """The accounts that it draws from."""
 
 
 class Done(NamedTuple):
@@ -147,6 +153,8 @@ class Handling:
         self._tracing = tracing()  # once: it looks into the environment
         self._source = f"/{log.domain}/{agent.name}"
         self.names = Names(log.domain, log.shard)
+        self.budgeted = budgeted()
+        """The policies with a budget that are known here, by the type of their starting event."""
 
     def receive(self, message: Message) -> Received | Dead:
         """Pass the gate: bytes become an event, or a dead letter that says what is wrong with them."""
@@ -159,15 +167,16 @@ class Handling:
             if (envelope.partitionkey or where.key) != where.key:
                 raise MalformedEvent(f"key {envelope.partitionkey!r} does not belong under {message.subject!r}")
             event = gate.event_of(envelope, handler.event)
+            saga = envelope.correlationid or where.key
+            known = envelope.hkbudget or self.budgeted
+            purse = purse_of(envelope, saga, message.time_ns, self.budgeted) if known else ()
         except (MalformedEvent, NotFound) as error:
             return Dead(error, 0)
         cause = cause_of(self._agent.name, envelope.source, envelope.id)
-        saga = envelope.correlationid or where.key
-        received = Received(message, envelope, event, handler, where.key, saga, cause)
+        received = Received(message, envelope, event, handler, where.key, saga, cause, purse)
         hops_max = self._agent.limits.hops_max
         if envelope.hkhops > hops_max and not is_own(envelope.type):
-            looped = LoopDetected("hops", hops_max, envelope.hkhops)
-            return Dead(looped, 0, (self._tripped(received, looped, 0),))
+            return self._looped(received, LoopDetected("hops", hops_max, envelope.hkhops), 0, 0)
         return received
 
     def refused(self, message: Message, envelope: Envelope, decided: ApprovalDecided, reason: str) -> Write:
@@ -181,27 +190,17 @@ class Handling:
 
     def effect_done(self, received: Received, done: EffectDone) -> Write:
         """What a handling's saga has to know of an effect; its id is the effect's key, however often that is said."""
-        time = rfc3339(self._process.clock.now_s())
-        own = received._replace(cause=done.effect_key)
-        return self._write(own, Emission(done), 0, time, received.envelope.traceparent)
+        return self.told(received._replace(cause=done.effect_key), done, 0)
 
-    def _tripped(self, received: Received, looped: LoopDetected, i: int) -> Write:
-        """The event that a handling came to a limit, as its i-th."""
-        event = LimitExceeded(
-            limit=looped.limit,
-            most=looped.most,
-            count=looped.count,
-            agent=self._agent.name,
-            event=received.envelope.id,
-            what=looped.what,
-            digest=looped.digest,
-        )
-        return self.told(received, event, i)
-
-    def told(self, received: Received, event: Event, i: int) -> Write:
-        """An event of the runtime's own about a handling, as its i-th."""
+    def told(self, received: Received, event: Event, i: int, *, saga: str | None = None) -> Write:
+        """An event of the runtime's own about a handling, as its i-th; in its saga unless told otherwise."""
         time = rfc3339(self._process.clock.now_s())
-        return self._write(received, Emission(event), i, time, received.envelope.traceparent)
+        return self._write(received, Emission(event, saga=saga), i, time, received.envelope.traceparent)
+
+    def _looped(self, received: Received, looped: LoopDetected, attempts: int, i: int) -> Dead:
+        """The end of a handling that goes round in circles; an event tells of it, as its i-th."""
+        event = of_loop(looped, agent=self._agent.name, event=received.envelope.id)
+        return Dead(looped, attempts, (self.told(received, event, i),))
 
     async def attempt(self, received: Received, state: Any, number: int, run: Run, fresh: Callable[[], Any]) -> Outcome:
         """Run the handler once, and decide what its end means."""
@@ -225,6 +224,7 @@ class Handling:
             reminded=run.again_from is not None,
         )
         run.repeats_max = self._agent.limits.repeats_max
+        run.purse = () if is_own(received.envelope.type) else received.purse  # what undoes has to be done
         run.restart(context.go_on, received.envelope.hkcleared)
         task = asyncio.current_task()
         assert task is not None
@@ -247,8 +247,8 @@ class Handling:
             error = HandlerCancelled("it awaited what was cancelled, by nobody who wants its end")
             error.__cause__ = cause
         except LoopDetected as looped:
-            return Dead(looped, number, (self._tripped(received, looped, run.emitted),))
-        except (BadReturn, ResultLost, UsageError) as misuse:
+            return self._looped(received, looped, number, run.emitted)
+        except (BadReturn, BudgetExceeded, ResultLost, UsageError) as misuse:
             return Dead(misuse, number)  # the same code will do the same again
         except Exception as cause:  # noqa: BLE001 - around a handler: whatever it raises is the event's fate, not ours
             error = cause
@@ -374,6 +374,8 @@ class Handling:
         cleared, parent = emission.cleared or cause.hkcleared, cause.hkparent
         if members["correlationid"] != received.saga:
             cleared, parent = None, emission.parent
+        if received.purse:
+            members |= carried(received.purse, members["correlationid"])
         if cleared is not None:
             members["hkcleared"] = cleared
         if parent is not None:

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
+from hocket.account import Amounts
 from hocket.approval import SAID
 from hocket.blob import Blob
 from hocket.doors import Doors
@@ -24,6 +25,7 @@ from hocket.errors import UsageError
 from hocket.log.base import Message, Write
 from hocket.policy import Limits
 from hocket.run import PARKED, Entry
+from hocket_schemas.budgets import Purse
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.undoing import EffectDone
 
@@ -109,6 +111,16 @@ class Journals:
         return written + [piece for _, _, large in apart for piece in self._blobs.writes(large)]
 
 
+class Draws(Protocol):
+    """Who draws from accounts for runs."""
+
+    def draw(
+        self, work: Work, number: int, entry: Entry, purse: Purse, amounts: Amounts, *, forced: bool
+    ) -> "asyncio.Future[Entry]":
+        """See `hocket.run.Memory.draw`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What one handling remembers and hears: implements `hocket.run.Memory`."""
@@ -119,6 +131,7 @@ class Memory:
     holding: Holding
     parts: Parts
     doors: Doors
+    accounts: Draws
     work: Work
 
     @property
@@ -138,6 +151,12 @@ class Memory:
     async def record(self, entries: Sequence[tuple[int, Entry]], effect: EffectDone | None = None) -> Entry:
         """See `hocket.run.Memory.record`."""
         return await self.journals.record(self.work, entries, effect)
+
+    def draw(
+        self, number: int, entry: Entry, purse: Purse, amounts: Amounts, *, forced: bool
+    ) -> "asyncio.Future[Entry]":
+        """See `hocket.run.Memory.draw`."""
+        return self.accounts.draw(self.work, number, entry, purse, amounts, forced=forced)
 
     async def fetch(self, blob: Blob) -> bytes:
         """See `hocket.run.Memory.fetch`."""

@@ -95,11 +95,15 @@ class Transition:
     unless: str | None = None
     """Of a suspect: nothing may be in the log under this pattern."""
 
+    contested: frozenset[str] = frozenset()
+    """Records that others write as well, each with its condition: a refusal says that somebody was faster."""
+
     single: bool = False
     """Whether it is one event on its cause's own key, or one journal entry: a plain publish can carry it."""
 
     settled: Callable[[bool], None] | None = None
-    """Called with True when it is stored, with False when an earlier owner's outcome was found instead.
+    """Called with True when it is stored, with False when an earlier owner's outcome was found instead, or when a
+    record is contested and not any more as it was read.
 
     Not called when the tenure ends first: then recovery decides.
     """

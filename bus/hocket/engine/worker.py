@@ -10,6 +10,7 @@ from typing import Any, assert_never
 
 from hocket.agent import Agent
 from hocket.clock import rfc3339
+from hocket.engine.accounts import Accounts
 from hocket.engine.answers import Answers
 from hocket.engine.blobs import Blobs
 from hocket.engine.cancelling import Cancelled, Cancelling
@@ -78,6 +79,7 @@ class Worker:
         self._answers = Answers(agent, log, self._handling, self._parked, self._recall, caught_up, cancels.ending)
         blobs = Blobs(agent.name, log, self._handling, agent.limits)
         self._journals = Journals(tenure, committer, self._recall, self._handling, blobs, agent.limits)
+        self._accounts = Accounts(log, tenure, committer, self._journals, self._handling, process)
         self._cancelling = Cancelling(
             agent,
             log,
@@ -137,7 +139,8 @@ class Worker:
                     listen(self._log, self.tenure, self._hear),
                 )
             ]
-            beside = (self._opening.serve(self._dispatcher.running), self._recall.serve(), self.live.serve())
+            slow = self._opening.serve(self._dispatcher.running)
+            beside = (slow, self._recall.serve(), self.live.serve(), self._accounts.serve())
             others = [tasks.create_task(work) for work in beside]
             await stop.wait()
             for task in inflow:
@@ -231,8 +234,11 @@ class Worker:
         if isinstance(received, Dead):
             await self._bury(work, message, received)
             return
+        if self._handling.budgeted:
+            received = await self._accounts.joining(received, self._handling.budgeted)
         work.received = received
-        memory = Memory(self._journals, self._answers, self.live, self.holding, self._parts, self._doors, work)
+        shared = (self._doors, self._accounts)
+        memory = Memory(self._journals, self._answers, self.live, self.holding, self._parts, *shared, work)
         run = work.doing = Run(memory, *((work.head.emitted, work.head.again_from) if work.head else ()))
         if self._trials.concern(work):
             async with self._trials.of(work, received, run) as dead:

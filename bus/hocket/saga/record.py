@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from hocket_schemas.cancels import CancelRequested, RunCancelled
 from hocket_schemas.event import Event
+from hocket_schemas.limits import LimitExceeded
 from hocket_schemas.runtime import SagaCancelled, SagaCompensated, SagaCompleted, SagaExpired, SagaFailed, SagaStuck
 from hocket_schemas.sagas import Saga
 from hocket_schemas.undoing import EffectDone, EffectUndone, UndoDecided, UndoFailed, UndoRequested
@@ -130,6 +131,13 @@ class Record(BaseModel):
             return []
         said = SagaFailed(name=self.name, saga=self.saga, ended_by=event_id, failure=event_type)
         return [said, *self._abort(f"failed by {event_type}")]
+
+    def over_budget(self, fact: LimitExceeded, event_id: str) -> list[Event | Asked]:
+        """A call would have gone beyond its budget."""
+        if self.phase not in ("open", "running") or fact.account != self.saga:
+            return []
+        said = SagaFailed(name=self.name, saga=self.saga, ended_by=event_id, failure=fact.event_type)
+        return [said, *self._abort(f"{fact.agent} would have gone beyond its budget of {fact.most:g} {fact.limit}")]
 
     def expires(self, policy: Saga) -> list[Event | Asked]:
         """The deadline has passed."""
