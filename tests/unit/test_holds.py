@@ -13,6 +13,7 @@ from hocket.clock import LoopClock
 from hocket.engine.cursor import Mark
 from hocket.host.crew import running
 from hocket.log.memory import MemoryServer
+from hocket.observe.audit import audit
 from hocket.observe.holds import held, say
 from hocket.policy import Limits
 from hocket.subjects import shard_of
@@ -430,3 +431,23 @@ def test_a_pause_goes_to_every_shard_and_the_newest_word_tells_what_is_held() ->
         *(("agent", "worker", None, shard) for shard in range(3)),
         ("key", "k", "two", shard_of("k", 3)),
     ]
+
+
+def test_an_audit_takes_what_is_held_for_no_mistake() -> None:
+    async def script(case: Case) -> None:
+        await case.hold(saga="s")
+        await case.start(0)
+        await case.start(1, saga="other")
+        while not case.ended:
+            await case.bed.server.changed()
+        await asyncio.sleep(1)  # the cursor follows
+        before = await audit(case.bed.bus, {"worker": case.agent.consumes})
+        await case.lift(saga="s")
+        await case.bed.quiet()
+        after = await audit(case.bed.bus, {"worker": case.agent.consumes})
+        case.did += [finding.code for finding in (*before.findings, *after.findings)]
+
+    case = Case()
+
+    assert case.play(script) == [1, 0]
+    assert case.did[2:] == ["held-run"]

@@ -6,12 +6,13 @@ is reported as unfinished.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 
 from hocket.client import Bus, Delivery
 from hocket.clock import rfc3339
 from hocket.engine.cursor import Mark
+from hocket.engine.holds import TYPES, Holds, Standing
 from hocket.engine.runs import Head
 from hocket.errors import MalformedEvent, NotFound
 from hocket.ids import cause_of
@@ -20,6 +21,7 @@ from hocket.observe.fact import Fact, fact_of
 from hocket.observe.finding import Finding, Severity
 from hocket.observe.letters import DeadLetter, Fate, fate_in, fate_token, letter_of
 from hocket.subjects import Names, address, tokens_of
+from hocket_schemas.holds import HoldPlaced
 from hocket_schemas.undoing import EffectDone
 
 FINDINGS_MAX = 1000
@@ -74,6 +76,9 @@ class _Shard:
 
     journals: set[tuple[str, str]] = field(default_factory=set)
     """Agent and cause of each handling that remembers what it did, and may have waited in between."""
+
+    words: list[Message] = field(default_factory=list)
+    """What was said about holds."""
 
     findings: list[Finding] = field(default_factory=list)
 
@@ -131,6 +136,8 @@ def _take_event(found: _Shard, message: Message, shard: int) -> None:
     fact = replace(whole, data=None)
     found.facts.append(fact)
     found.by_id.setdefault(fact.id, []).append(fact)
+    if fact.type.startswith(TYPES):
+        found.words.append(message)
     if said := fate_in(message):
         found.fates.update([said])
     if fact.type == EffectDone.event_type and whole.data["effect_key"] == where.cause:
@@ -213,6 +220,7 @@ def _order(shard: _Shard) -> list[Finding]:
     """An agent answers the events of one key in log order; while a run waits, others may go before it."""
     newest: dict[tuple[str, str], int] = {}
     found = []
+    overtaken = {fact.saga for fact in shard.facts if fact.type == HoldPlaced.event_type}  # while in quarantine
     for fact in shard.facts:
         if fact.cause is None or fact.seq not in shard.positions:
             continue
@@ -221,6 +229,8 @@ def _order(shard: _Shard) -> list[Finding]:
             continue
         causes = [c for c in shard.by_id.get(fact.cause, []) if cause_of(fact.publisher, c.source, c.id) == wanted]
         if not causes:
+            continue
+        if causes[0].saga in overtaken:
             continue
         place = (fact.publisher, causes[0].key)
         if causes[0].seq < newest.get(place, 0):
@@ -277,13 +287,29 @@ def _progress(shard: _Shard, consumes: Mapping[str, Collection[str]]) -> tuple[i
             else:
                 handled += 1
     for agent, run, head in shard.runs:
-        if not head.waiting:
+        held = None if head.waiting else _held(shard, agent, head)
+        if held is not None:
+            message = f"{agent} keeps event {head.seq} waiting: held {held}"
+            found.append(Finding(Severity.NOTE, "held-run", run, message))
+        elif not head.waiting:
             found.append(_error("open-run", run, f"{agent} still works on event {head.seq}"))
         else:
             until = f" until {rfc3339(head.until_s)}" if head.until_s is not None else ""
             message = f"{agent} waits{until} to go on with event {head.seq}"
             found.append(Finding(Severity.NOTE, "waiting-run", run, message))
     return handled, found
+
+
+def _held(shard: _Shard, agent: str, head: Head) -> Standing | None:
+    """By what an event waits that has a run and does not wait by itself."""
+    if not shard.words:
+        return None
+    holds = Holds(agent, heeds=True)
+    for message in shard.words:
+        with suppress(MalformedEvent):
+            holds.hear(message)
+    key = address(head.subject).key
+    return holds.paused or holds.covering(key, head.saga or key)
 
 
 def _error(code: str, where: str, message: str) -> Finding:
