@@ -10,7 +10,7 @@ from hocket.client import Bus, Delivery, Receipt, connect
 from hocket.collect import Awaited
 from hocket.context import Context
 from hocket.errors import HocketError, StepFailed, WaitExpired
-from hocket.policy import Limits, Retry
+from hocket.policy import Limits, OnExhausted, Retry
 from hocket.rate import Rate
 from hocket_schemas.budgets import Budget
 from hocket_schemas.envelope import Envelope
@@ -29,6 +29,7 @@ __all__ = [
     "Retry",
     "Breaker",
     "Rate",
+    "OnExhausted",
     "Limits",
     "Awaited",
     "connect",

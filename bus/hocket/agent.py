@@ -17,7 +17,7 @@ from hocket.breaker import Breaker
 from hocket.context import Context
 from hocket.effect import Effect
 from hocket.errors import NotFound, UsageError
-from hocket.policy import Limits, Retry
+from hocket.policy import Limits, OnExhausted, Retry
 from hocket.rate import Rate
 from hocket.schedule import CatchUp, Overlap, Rule, Schedule
 from hocket.undoing import undoing
@@ -50,6 +50,8 @@ class Handler:
     retry: Retry
     timeout_s: float | None
     """Longest time for one attempt; None: no limit of its own."""
+
+    on_exhausted: OnExhausted = OnExhausted.DEAD_LETTER
 
 
 class Agent(Generic[S]):
@@ -124,12 +126,14 @@ class Agent(Generic[S]):
         waits: Sequence[type[Event]] = (),
         retry: Retry | None = None,
         timeout_s: float | None = None,
+        on_exhausted: OnExhausted = OnExhausted.DEAD_LETTER,
     ) -> Callable[[Callable[..., Awaitable[Result]]], Callable[..., Awaitable[Result]]]:
         """Register the handler of an event type; used as a decorator.
 
         The handler takes the event and, if it wants one, the `Context`. What it may emit is read from its
         return annotation; `emits` adds what only `ctx.emit` sends, and `waits` names what `ctx.wait` may wait
-        for. Raises UsageError for a second handler of one type, for a type that is both handled and waited for,
+        for. When no attempt succeeds, `on_exhausted` says what follows besides the dead letter.
+        Raises UsageError for a second handler of one type, for a type that is both handled and waited for,
         and for a function that cannot be called that way.
         """
 
@@ -144,7 +148,7 @@ class Agent(Generic[S]):
             self._refuse_both({*self.handlers, event.event_type, *taken}, waits)
             if event.event_type in taken:
                 raise UsageError(f"agent {self.name!r} has on_aborted, which hears {event.event_type} for it")
-            self.handlers[event.event_type] = _handler(event, function, emits, waits, retry, timeout_s)
+            self.handlers[event.event_type] = _handler(event, function, emits, waits, retry, timeout_s, on_exhausted)
             return function
 
         return register
@@ -162,6 +166,7 @@ class Agent(Generic[S]):
         waits: Sequence[type[Event]] = (),
         retry: Retry | None = None,
         timeout_s: float | None = None,
+        on_exhausted: OnExhausted = OnExhausted.DEAD_LETTER,
     ) -> Callable[[Callable[..., Awaitable[Result]]], Callable[..., Awaitable[Result]]]:
         """Have a function called whenever a time comes, with a `ScheduleDue` event; used as a decorator.
 
@@ -183,7 +188,7 @@ class Agent(Generic[S]):
                 raise UsageError(f"agent {self.name!r} already has a schedule {known_as!r}")
             self._refuse_both(self.handlers, waits)
             schedule = Schedule(known_as, rule, key or f"schedule-{known_as}", overlap, catch_up)
-            self.tick_handlers[known_as] = _handler(ScheduleDue, function, emits, waits, retry, timeout_s)
+            self.tick_handlers[known_as] = _handler(ScheduleDue, function, emits, waits, retry, timeout_s, on_exhausted)
             self.schedules[known_as] = schedule
             return function
 
@@ -230,6 +235,7 @@ class Agent(Generic[S]):
         timeout_s: float | None = None,
         breaker: Breaker | None = None,
         rate: Rate | None = None,
+        on_exhausted: OnExhausted | None = None,
     ) -> Callable[[Callable[P, Awaitable[R]]], Effect[P, R]]:
         """Declare a step that touches the outside world; used as a decorator.
 
@@ -255,6 +261,7 @@ class Agent(Generic[S]):
                 timeout_s=timeout_s,
                 breaker=breaker,
                 rate=rate,
+                on_exhausted=on_exhausted,
             )
             if effect.name in self.effects:
                 raise UsageError(f"agent {self.name!r} already has an effect {effect.name!r}")
@@ -317,6 +324,7 @@ def _handler(
     waits: Sequence[type[Event]],
     retry: Retry | None,
     timeout_s: float | None,
+    on_exhausted: OnExhausted = OnExhausted.DEAD_LETTER,
 ) -> Handler:
     return Handler(
         event=event,
@@ -326,6 +334,7 @@ def _handler(
         waits=frozenset(waits),
         retry=retry or Retry(),
         timeout_s=timeout_s,
+        on_exhausted=on_exhausted,
     )
 
 

@@ -63,7 +63,7 @@ async def step(
             except Exception as failure:
                 if retry is None:
                     raise
-                wait_s = retry.wait_s(attempts, failure, process.rng)
+                wait_s = retry.wait_s(attempts, failure, process.rng, spent_s=loop.time() - began_s)
                 if wait_s is not None:
                     await asyncio.sleep(wait_s)
                     continue
@@ -128,7 +128,9 @@ async def effect(
     if known.waited:
         run.passed(known)
     if known.error is not None:
-        raise failure_of(known)
+        failed = failure_of(known)
+        failed.on_exhausted = declared.on_exhausted
+        raise failed
     run.clear(known.key if declared.final else None)
     result = typed(declared.function, await run.result_of(known))
     if declared.spent_function is not None:
@@ -201,7 +203,7 @@ async def _do(
                 if not unknown:
                     await run.remember(replace(known, phase=VOID))
                 raise
-            wait_s = policy.wait_s(attempts, failure, process.rng)
+            wait_s = policy.wait_s(attempts, failure, process.rng, spent_s=loop.time() - began_s)
             if wait_s is None and unknown and not isinstance(failure, policy.never):
                 # The last attempt may have happened. Only once that is known to be false the failure is final.
                 happened, result, known = await _find_out(run, process, declared, arguments, called, known, last=True)

@@ -11,7 +11,7 @@ import orjson
 from hocket.account import Spends
 from hocket.breaker import Breaker
 from hocket.errors import UsageError
-from hocket.policy import Retry
+from hocket.policy import OnExhausted, Retry
 from hocket.rate import Rate
 
 P = ParamSpec("P")
@@ -41,6 +41,7 @@ class Effect(Generic[P, R]):
         timeout_s: float | None = None,
         breaker: Breaker | None = None,
         rate: Rate | None = None,
+        on_exhausted: OnExhausted | None = None,
     ) -> None:
         if not inspect.iscoroutinefunction(function):
             raise UsageError(f"{function.__qualname__} is no coroutine function; write `async def`")
@@ -70,6 +71,9 @@ class Effect(Generic[P, R]):
 
         self.rate = rate
         """How often all of them together may be called; None: as often as one likes."""
+
+        self.on_exhausted = on_exhausted
+        """What follows when it has failed for good and the handler does not catch that; None: as the handler has it."""
 
         self.takes_key = takes_key(function)
         self.undo_function: Callable[..., Awaitable[None]] | None = None

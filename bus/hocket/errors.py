@@ -284,6 +284,8 @@ class StepFailed(HocketError):
         self.step = step
         self.error_type = error_type
         self.message = message
+        self.on_exhausted: str | None = None
+        """What the effect that it was wants to follow if the handler does not catch this."""
 
 
 class DecisionRefused(HocketError):

@@ -3,6 +3,24 @@
 import random
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
+
+
+class OnExhausted(StrEnum):
+    """What follows when a handler has given an event up, besides its dead letter."""
+
+    DEAD_LETTER = "dead_letter"
+    """Nothing: the key goes on with its next event."""
+
+    HOLD = "hold"
+    """The key waits, at this agent, until a person sends the event again and it is handled, discards the letter, or
+    releases the key."""
+
+    FAIL_SAGA = "fail_saga"
+    """Its saga fails, and what that has done outside is undone. The key goes on."""
+
+    ESCALATE = "escalate"
+    """Somebody is told, by an event and by `hocket doctor`. The key goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +42,25 @@ class Retry:
     jitter: float = 0.2
     """Each wait is stretched by a random share of itself up to this, so that failures do not march in step."""
 
+    total_s: float | None = None
+    """No attempt begins later than this after the first one began, in seconds; None: only their number counts.
+
+    What waits or outlives its process begins anew.
+    """
+
     never: tuple[type[Exception], ...] = field(default=())
     """Errors that no second attempt can mend: dead-lettered at once."""
 
-    def wait_s(self, attempts: int, error: Exception, rng: random.Random) -> float | None:
-        """How long to wait after `attempts` failures, the last being `error`; None: give up.
+    def wait_s(self, attempts: int, error: Exception, rng: random.Random, *, spent_s: float = 0.0) -> float | None:
+        """How long to wait after `attempts` failures in `spent_s` seconds, the last being `error`; None: give up.
 
         An error may carry `retry_after_s` (an API's Retry-After): then the wait is at least that.
         """
         if attempts >= self.attempts_max or isinstance(error, self.never):
             return None
         wait_s = min(self.longest_s, self.first_s * self.factor ** (attempts - 1))
-        return max(wait_s * (1 + rng.random() * self.jitter), getattr(error, "retry_after_s", 0.0))
+        wait_s = max(wait_s * (1 + rng.random() * self.jitter), getattr(error, "retry_after_s", 0.0))
+        return None if self.total_s is not None and spent_s + wait_s > self.total_s else wait_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,10 @@ VOID = "void"
 DONE = "done"
 UNDONE = "undone"
 
+CAUSES_MAX = 10
+CAUSE_LENGTH_MAX = 300
+"""How much is known of the attempts before the last one: of so many, so many characters each."""
+
 GIVEN_UP_TICKS = 3
 """How many rounds of the loop a cancellation takes to reach the tasks that a handler has started, with one to spare."""
 
@@ -226,6 +230,12 @@ class Run:
     executions: int = 0
     """How often the handler has begun, in this process."""
 
+    began_s: float = 0.0
+    """When its first attempt here began, by the loop's clock."""
+
+    causes: tuple[str, ...] = ()
+    """What its latest attempts here have failed with."""
+
     execution: Execution | None = None
     """The one that is under way; None until it does something durable."""
 
@@ -282,6 +292,10 @@ class Run:
             else:
                 self.entries[entry.name, entry.occurrence] = before
         self._begun = ()
+
+    def failed(self, error: Exception) -> None:
+        """Take note that an attempt has failed, and is not the last."""
+        self.causes = (*self.causes, f"{type(error).__name__}: {error}"[:CAUSE_LENGTH_MAX])[-CAUSES_MAX:]
 
     async def durably(self, call: Coroutine[Any, Any, T]) -> T:
         """Do something durable. Not on the way out of a handler that is cut off: it will be executed again."""

@@ -17,6 +17,9 @@ class Hold(Event):
     saga: str | None = Field(default=None, min_length=1)
     reason: str = Field(default="", max_length=2000)
     by: str = Field(max_length=200)
+    letter: str | None = Field(default=None, min_length=1)
+    """The dead letter for whose sake it is. What is sent again for that is handled all the same, and lifting the hold
+    for the letter lifts no other."""
 
     @model_validator(mode="after")
     def _names_something(self) -> Self:

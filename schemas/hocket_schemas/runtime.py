@@ -1,6 +1,7 @@
 """Facts that the runtime itself states: how a saga ended, and that a schedule came due."""
 
 from datetime import timedelta
+from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -94,6 +95,21 @@ class SagaStuck(Event, type="hocket.saga.stuck.v1"):
 
     effect_key: str = ""
     agent: str = ""
+
+
+class HandlingExhausted(Event, type="hocket.handling.exhausted.v1"):
+    """An agent has given an event up, and wants more to follow than its dead letter."""
+
+    agent: str
+    event: str
+    """Its id, and the dead letter's."""
+
+    what: str
+    """Its type."""
+
+    error: str
+    then: Literal["fail_saga", "escalate"]
+    """`fail_saga`: its saga is to fail. `escalate`: somebody is to look at it."""
 
 
 class ScheduleDue(Event, type="hocket.schedule.due.v1", retention=timedelta(days=400)):

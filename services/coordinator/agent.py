@@ -11,7 +11,15 @@ from hocket.saga.record import COORDINATOR, Asked, Record
 from hocket_schemas import catalog
 from hocket_schemas.cancels import CancelRequested, RunCancelled
 from hocket_schemas.limits import LimitExceeded
-from hocket_schemas.runtime import SagaCancelled, SagaCompensated, SagaCompleted, SagaExpired, SagaFailed, SagaStuck
+from hocket_schemas.runtime import (
+    HandlingExhausted,
+    SagaCancelled,
+    SagaCompensated,
+    SagaCompleted,
+    SagaExpired,
+    SagaFailed,
+    SagaStuck,
+)
 from hocket_schemas.sagas import declared
 from hocket_schemas.undoing import (
     EffectDone,
@@ -115,3 +123,4 @@ hear(UndoDecided, lambda record, event, _: record.decided(event))
 hear(RunCancelled, lambda record, event, _: record.run_cancelled(event))
 hear(LimitExceeded, lambda record, event, ctx: record.over_budget(event, ctx.envelope.id))
 hear(CancelRequested, lambda record, event, _: record.cancelled(event))
+hear(HandlingExhausted, lambda record, event, ctx: record.exhausted(event, ctx.envelope.id))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hocket import Agent, Context, Event, Retry
+from hocket import Agent, Context, Event, OnExhausted, Retry
 from hocket.host.crew import running
 from hocket.testing import Bed, run_virtual
 from hocket_schemas.briefs import BRIEF, BriefFailed, BriefPublished, BriefRequested
@@ -34,7 +34,7 @@ class Bought(Event, type="test.bought.v1", catalog=EVENTS):
     things: list[str]
     pays: int = 0
     then: str = ""
-    """`fail` fails the saga after that."""
+    """`fail` fails the saga after that; `raise` raises, as often as it is tried."""
 
 
 class Shop:
@@ -72,12 +72,19 @@ def shopper(shop: Shop) -> Agent:
             shop.held.remove(thing)
             shop.given_back.append(thing)
 
-    @agent.on(Bought, emits=[BriefFailed])
+    @agent.on(
+        Bought,
+        emits=[BriefFailed],
+        retry=Retry(attempts_max=2, first_s=0.01),
+        on_exhausted=OnExhausted.FAIL_SAGA,
+    )
     async def go(event: Bought, ctx: Context) -> None:
         for thing in event.things:
             await ctx.step(buy, thing)
         if event.pays:
             await ctx.step(pay, event.pays)
+        if event.then == "raise":
+            raise ValueError("what now?")
         if event.then == "fail":
             ctx.emit(FAILED, key=ctx.saga)
 
@@ -140,6 +147,16 @@ def test_a_saga_with_a_failure_says_by_what_and_ends_compensated() -> None:
 
     assert (type(failed), failed.failure) == (SagaFailed, "brief.failed.v1")
     assert (type(compensated), compensated.undone) == (SagaCompensated, [])
+
+
+def test_a_saga_fails_by_an_event_that_its_agent_gives_up_if_the_handler_wants_it_so() -> None:
+    shop = Shop()
+
+    failed, compensated = told(REQUESTED, Bought(things=["a", "b"], then="raise"), shop=shop, key="elsewhere")
+
+    assert (type(failed), failed.failure) == (SagaFailed, "hocket.handling.exhausted.v1")
+    assert compensated.reason.startswith("shopper could not handle test.bought.v1: AttemptsExhausted: 2 attempts")
+    assert shop.given_back == ["b", "a"]
 
 
 def test_a_saga_that_does_not_end_expires_when_its_deadline_has_passed() -> None:

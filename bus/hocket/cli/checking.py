@@ -19,6 +19,7 @@ from hocket.host.failures import failures_in
 from hocket.host.place import CONFIG, Place, running_here
 from hocket.observe.finding import Finding, Severity, worst
 from hocket.observe.letters import letters
+from hocket.policy import OnExhausted
 from hocket.subjects import Names, tokens_of
 from hocket_schemas import catalog, sagas
 
@@ -131,9 +132,12 @@ async def _listen(examined: "Examined", bus: Bus) -> "Examined":
     for shard, log in enumerate(bus.logs):
         async with aclosing(log.scan([Names(bus.domain, shard).owners])) as claims:
             owned += [(tokens_of(claim.subject)[1], shard) async for claim in claims]
-    count = len([letter async for letter in letters(bus) if letter.status == "open"])
+    left = [letter async for letter in letters(bus) if letter.status == "open"]
+    escalated = sum(letter.then == OnExhausted.ESCALATE for letter in left)
     failures = tuple(await failures_in(bus))
-    return replace(examined, cards=tuple(cards), owned=tuple(owned), letters=count, failures=failures)
+    return replace(
+        examined, cards=tuple(cards), owned=tuple(owned), letters=len(left), escalated=escalated, failures=failures
+    )
 
 
 async def _audit(bus: Bus, examined: "Examined", *, quiet: bool) -> list[Finding]:

@@ -9,7 +9,7 @@ import orjson
 import typer
 
 from hocket.cli.known import declared_type
-from hocket.cli.looking import print_letters
+from hocket.cli.looking import FOLLOWED, print_letters
 from hocket.cli.output import AsJson, clock_time, harmless, print_json, say, short
 from hocket.cli.reach import Domain, Nats, opened, reading, running_place
 from hocket.client import Bus
@@ -64,6 +64,9 @@ def _print_letter(letter: DeadLetter) -> None:
         f"  {letter.reason}: {letter.error}",
         f"  after {letter.attempts} attempts, {clock_time(letter.stored)}; key {letter.key}, saga {letter.saga}",
     ]
+    lines += [f"    before: {cause}" for cause in letter.causes]
+    if letter.then in FOLLOWED:
+        lines.append(f"  {FOLLOWED[letter.then] if letter.fate is None else f'its handler wanted {letter.then}'}")
     if letter.ancestor:
         lines.append(f"  it was sent again {_times(letter.generation)} before, the last time for {letter.ancestor}")
     if letter.fate:

@@ -237,7 +237,8 @@ def _columns(entry: Entry) -> tuple[object, ...]:
             return entry.type, _by(entry), entry.id, entry.trouble or short(entry.data)
         case DeadLetter():
             status = "" if entry.status == "open" else f"{entry.status}; "
-            return entry.type, entry.agent, entry.id, short(f"{status}{entry.reason}: {entry.error}")
+            before = f"; before: {'; '.join(entry.causes)}" if entry.causes else ""
+            return entry.type, entry.agent, entry.id, short(f"{status}{entry.reason}: {entry.error}{before}")
         case State():
             return "", entry.agent, "", short(entry.state)
         case RunHead():
@@ -251,6 +252,10 @@ def _outcome(entry: Remembered) -> str:
     return f"({took(entry)}) {outcome(entry)}" if took(entry) else outcome(entry)
 
 
+FOLLOWED = {"hold": "open, key waits", "fail_saga": "open, failed its saga", "escalate": "open, escalated"}
+"""How an open letter stands, by what its handler wanted to follow."""
+
+
 def print_letters(letters: list[DeadLetter]) -> None:
     """Print dead letters, one a line."""
     print_table(
@@ -262,7 +267,7 @@ def print_letters(letters: list[DeadLetter]) -> None:
                 each.type,
                 each.attempts,
                 clock_time(each.stored),
-                each.status,
+                each.status if each.status != "open" else FOLLOWED.get(each.then, each.status),
                 short(f"{each.reason}: {each.error}"),
             )
             for each in letters

@@ -2,6 +2,7 @@
 
 import traceback
 from base64 import b64encode
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -36,6 +37,8 @@ def dead_letter(
     version: str,
     time: str,
     kept: timedelta,
+    causes: Sequence[str] = (),
+    then: str = "",
 ) -> Write:
     """The record that an event could not be handled, and why."""
     envelope = _envelope(message, key)
@@ -51,6 +54,10 @@ def dead_letter(
         "version": version,
         "time": time,
     }
+    if causes:
+        fields["causes"] = causes
+    if then:
+        fields["then"] = then
     if envelope is not None:
         fields |= {
             "id": envelope.id,

@@ -11,6 +11,7 @@ from pydantic_core import PydanticSerializationError
 from hocket.agent import Agent, Handler
 from hocket.clock import rfc3339
 from hocket.context import Context, Emission
+from hocket.engine.attempt import call
 from hocket.engine.deadletter import dead_letter
 from hocket.engine.limits import of_loop
 from hocket.engine.purses import carried, purse_of
@@ -20,7 +21,6 @@ from hocket.errors import (
     BudgetExceeded,
     ForeignShard,
     HandlerCancelled,
-    HandlerTimeout,
     HocketError,
     LogError,
     LoopDetected,
@@ -135,6 +135,12 @@ class Dead:
     events: tuple[Write, ...] = ()
     """What is said of it besides its dead letter."""
 
+    causes: tuple[str, ...] = ()
+    """What the attempts before the last one failed with, the newest ones."""
+
+    then: str = ""
+    """What is to follow besides its dead letter; empty: nothing."""
+
 
 Outcome = Done | Waits | Held | Again | Dead
 
@@ -226,16 +232,18 @@ class Handling:
         run.repeats_max = self._agent.limits.repeats_max
         run.purse = () if is_own(received.envelope.type) else received.purse  # what undoes has to be done
         run.restart(context.go_on, received.envelope.hkcleared)
+        if number == 1:
+            run.began_s = asyncio.get_running_loop().time()
         task = asyncio.current_task()
         assert task is not None
         cancellations = task.cancelling()
         try:
             if not self._tracing:
-                result = await _call(handler, received.event, context)
+                result = await call(handler, received.event, context)
                 return self._done(received, context, result, received.envelope.traceparent)
             attributes = _attributes(self._agent.name, received, number)
             with span(SPAN_HANDLE, attributes, traceparent=received.envelope.traceparent) as trace:
-                result = await _call(handler, received.event, context)
+                result = await call(handler, received.event, context)
                 return self._done(received, context, result, trace)
         except Suspend:
             return self._suspended(received, context, run.rest)
@@ -252,8 +260,14 @@ class Handling:
             return Dead(misuse, number)  # the same code will do the same again
         except Exception as cause:  # noqa: BLE001 - around a handler: whatever it raises is the event's fate, not ours
             error = cause
-        wait_s = handler.retry.wait_s(number, error, self._process.rng)
-        if wait_s is not None:
+        return self._failed(handler, error, number, run)
+
+    def _failed(self, handler: Handler, error: Exception, number: int, run: Run) -> Again | Dead:
+        """Whether there is another attempt after one that raised."""
+        spent_s = asyncio.get_running_loop().time() - run.began_s
+        wait_s = handler.retry.wait_s(number, error, self._process.rng, spent_s=spent_s)
+        if wait_s is not None and getattr(error, "on_exhausted", None) is None:
+            run.failed(error)
             return Again(wait_s, error)
         return Dead(_exhausted(error, number), number)
 
@@ -300,6 +314,8 @@ class Handling:
             version=self._agent.version,
             time=rfc3339(self._process.clock.now_s()),
             kept=self._agent.limits.dead_kept,
+            causes=dead.causes,
+            then=dead.then,
         )
 
     async def _history(self, received: Received, event: type[Event]) -> Sequence[Event]:
@@ -427,36 +443,6 @@ async def _nothing(event: Event) -> None:
 
 
 _NOBODY = Handler(ApprovalDecided, _nothing, False, frozenset(), frozenset(), Retry(), None)
-
-
-async def _call(handler: Handler, event: Event, context: Context[Any]) -> Any:
-    call = handler.function(event, context) if handler.takes_context else handler.function(event)
-    try:
-        if handler.timeout_s is None:
-            return await call
-        async with asyncio.timeout(handler.timeout_s) as limit:
-            return await call
-    except TimeoutError as cause:
-        if handler.timeout_s is None or not limit.expired():
-            raise  # its own
-        # The cause knows where the handler stood.
-        raise HandlerTimeout(f"attempt {context.attempt} took longer than {handler.timeout_s} s") from cause
-    except BaseExceptionGroup as group:
-        waits, failures = group.split(Suspend)
-        if waits is None:
-            raise
-        if failures is not None:
-            raise failures from None
-        raise _first(waits) from None  # they are come to one after the other
-    finally:
-        context.over = True
-        await context.run.settle()
-
-
-def _first(group: BaseExceptionGroup[Suspend]) -> Suspend:
-    """One of a group of groups."""
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _events_of(result: Any) -> Sequence[Event]:

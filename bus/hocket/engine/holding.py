@@ -14,6 +14,8 @@ from hocket.errors import MalformedEvent
 from hocket.log.base import Message, Seq
 from hocket.subjects import address
 from hocket.telemetry import note
+from hocket_schemas.holds import HoldLifted
+from hocket_schemas.letters import LETTER
 
 
 class Turns(Protocol):
@@ -128,6 +130,14 @@ class Holding:
         self._aside[work] = None
         return True
 
+    def lifted_by(self, received: Received) -> HoldLifted | None:
+        """What is to be said once an event was handled that was sent again while its key waited for that."""
+        standing = self._holds.covering(received.key, received.saga) if self._holds else None
+        if standing is None or not _sent_again_for(standing, received):
+            return None
+        word = standing.word
+        return HoldLifted(agent=word.agent, key=word.key, letter=word.letter, by=word.by, reason="it was sent again")
+
     def stops(self, work: Work) -> bool:
         """Whether a handling that is under way goes no further than to its next durable call."""
         if not self._holds:
@@ -136,11 +146,18 @@ class Holding:
         return self.paused is not None or self._covers(work, work.received.saga, work.received)
 
     def _covers(self, work: Work, saga: str, received: Received | None = None) -> bool:
-        if self._holds.covering(work.key, saga) is None:
+        standing = self._holds.covering(work.key, saga)
+        if standing is None or (received is not None and _sent_again_for(standing, received)):
             return False
         if not self._cancels:
             return True
         return self._cancels.covering(_extent(work, received, saga)) is None
+
+
+def _sent_again_for(standing: Standing, received: Received) -> bool:
+    """Whether an event was sent again for the very letter that its key waits for."""
+    letter = standing.word.letter
+    return letter is not None and received.envelope.extensions.get(LETTER) == letter
 
 
 def _is_word(message: Message) -> bool:

@@ -58,6 +58,9 @@ class Holds:
         before = self._newest.get(place)
         if not self._concerns(said.word) or (before is not None and before.seq >= said.seq):
             return False
+        letter = said.word.letter
+        if letter is not None and not said.placed and (before is None or before.word.letter != letter):
+            return False  # a person's hold, or one for another letter, stays
         self._newest[place] = said
         self._standing.pop(place, None)
         if said.placed:

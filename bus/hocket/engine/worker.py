@@ -18,6 +18,7 @@ from hocket.engine.cancels import Cancels
 from hocket.engine.commit import Committer
 from hocket.engine.dispatch import Actor, Dispatcher, Work, going_on
 from hocket.engine.doors import OwnDoors, SharedDoors
+from hocket.engine.exhausted import Exhausted
 from hocket.engine.handling import Again, Dead, Done, Handling, Held, Received, Waits
 from hocket.engine.holding import Holding
 from hocket.engine.holds import Holds
@@ -95,6 +96,7 @@ class Worker:
         self._room = asyncio.Event()
         self._opening = Opening(agent, tenure, committer, process, self._room)
         self.holding = Holding(agent, holds, cancels, self._handling, self._answers, self._opening, self)
+        self._exhausted = Exhausted(log, tenure, committer, self._handling, self.holding)
         self._dispatcher: Dispatcher
         self._trials = Trials(
             tenure, committer, agent.limits, process, unclean=unclean, aside=lambda: self._dispatcher.aside()
@@ -259,9 +261,12 @@ class Worker:
             self._process.reach("after handler")
             match outcome:
                 case Done():
+                    self._exhausted.handled(received, outcome, run)
                     await self._commit(work, cell, outcome, run)
                     return
                 case Waits(suspend, done):
+                    if done is not None:
+                        self._exhausted.handled(received, done, run)
                     await self._park(work, received, cell, done, run, suspend)
                     return
                 case Held(until_s):
@@ -412,9 +417,11 @@ class Worker:
         """Write the dead letter; the key goes on with its next event."""
         self._note("dead letter", subject=message.subject, error=repr(dead.error))
         self._process.reach("before dead letter")
-        transition = Transition(self.tenure, self._finishes(work), [*dead.events])
+        dead, events = self._exhausted.told(work, dead)
+        transition = Transition(self.tenure, self._finishes(work), events)
         transition.records.append(self._handling.dead_letter(message, work.key, dead))
         await self.put(transition, work, ends=True)
+        await self._exhausted.take_effect(events)
 
     async def put(self, transition: Transition, work: Work, *, ends: bool) -> bool:
         """Queue the transition; False when an earlier owner's outcome was found instead.

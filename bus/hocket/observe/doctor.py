@@ -100,6 +100,9 @@ class Examined:
 
     letters: int = 0
     """Dead letters that nobody has sent again or discarded."""
+
+    escalated: int = 0
+    """Those of them that somebody has to look at, as their handlers want it."""
     failures: tuple[Failure, ...] = ()
     """The services that have failed and were not restored since."""
 
@@ -263,6 +266,9 @@ def _failure(failure: Failure) -> Diagnosis:
 
 
 def _letters(examined: Examined) -> Diagnosis:
+    if examined.escalated:
+        detail = f"{examined.letters} open, {examined.escalated} of them escalated; `hocket dead` lists them"
+        return Diagnosis("dead letters", Verdict.FAILED, detail)
     if examined.letters:
         return Diagnosis("dead letters", Verdict.WARNING, f"{examined.letters} open; `hocket dead` lists them")
     return Diagnosis("dead letters", Verdict.OK, "none is open")

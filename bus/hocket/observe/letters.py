@@ -84,6 +84,12 @@ class DeadLetter:
     generation: int = 0
     """How often the event had been sent again before it died here."""
 
+    causes: tuple[str, ...] = ()
+    """What the attempts before the last one failed with, the newest ones."""
+
+    then: str = "dead_letter"
+    """What its handler wanted to follow: `hold`, `fail_saga` or `escalate`; `dead_letter`: nothing more."""
+
     status: Status = "open"
     fate: Fate | None = None
     """None while it is open."""
@@ -123,6 +129,8 @@ def letter_of(message: Message, shard: int) -> DeadLetter:
             event=body if isinstance(body, str) else None,
             ancestor=fields.get("ancestor"),
             generation=generation if isinstance(generation, int) else 0,
+            causes=tuple(map(str, fields.get("causes", ()))),
+            then=str(fields.get("then", "dead_letter")),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise MalformedEvent(f"{message.subject} is no dead letter: {error!r}") from error

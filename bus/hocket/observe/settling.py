@@ -15,11 +15,13 @@ from hocket.errors import AppendTooLarge, Conflict, HocketError, MalformedEvent,
 from hocket.ids import derived
 from hocket.log.base import Expect, Log, Message, Write
 from hocket.observe.letters import PEOPLE, DeadLetter, Fate, fate_in, fate_token
+from hocket.policy import OnExhausted
 from hocket.subjects import Names
 from hocket_schemas import gate
 from hocket_schemas.envelope import AttributeValue, Envelope
 from hocket_schemas.errors import UnknownType
 from hocket_schemas.event import CATALOG, Catalog, Event
+from hocket_schemas.holds import HoldLifted
 from hocket_schemas.letters import GENERATION, LETTER, DeadLetterDiscarded, DeadLetterRedriven
 
 RETRY_S = 0.05
@@ -86,7 +88,7 @@ async def discard(bus: Bus, letter: DeadLetter, *, by: str, reason: str, timeout
     if letter.fate is not None:
         return Settled(letter.fate, duplicate=True)
     fact = DeadLetterDiscarded(letter=letter.id, agent=letter.agent, seq=letter.event_seq, by=by, reason=reason)
-    return await _settle(bus, letter, fact, [], timeout_s)
+    return await _settle(bus, letter, fact, _released(bus, letter, by), timeout_s)
 
 
 async def redrive_all(
@@ -214,6 +216,24 @@ async def _settle(bus: Bus, letter: DeadLetter, fact: Event, commands: Sequence[
             there = await _there(log, names, letter)
             assert there is not None, "it was stored a moment ago, and has no retention"
             return Settled(there[1], duplicate=False)
+
+
+def _released(bus: Bus, letter: DeadLetter, by: str) -> list[Write]:
+    """What lets a key go on that has waited for the letter's sake."""
+    if letter.then != OnExhausted.HOLD:
+        return []
+    names, token = Names(bus.domain, letter.shard), fate_token(letter)
+    lifted = HoldLifted(agent=letter.agent, key=letter.key, letter=letter.id, by=by, reason="it was discarded")
+    envelope = gate.envelope_of(
+        lifted,
+        id=f"{token}.1",
+        source=f"/{bus.domain}/{PEOPLE}",
+        time=bus.now(),
+        partitionkey=letter.key,
+        correlationid=letter.saga,
+    )
+    subject = names.event(letter.key, PEOPLE, token, 1, lifted.event_type)
+    return [Write(subject, gate.write(envelope), headers=EVENT_HEADERS)]
 
 
 async def _there(log: Log, names: Names, letter: DeadLetter) -> tuple[Message, Fate] | None:

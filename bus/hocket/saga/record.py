@@ -12,7 +12,15 @@ from pydantic import BaseModel
 from hocket_schemas.cancels import CancelRequested, RunCancelled
 from hocket_schemas.event import Event
 from hocket_schemas.limits import LimitExceeded
-from hocket_schemas.runtime import SagaCancelled, SagaCompensated, SagaCompleted, SagaExpired, SagaFailed, SagaStuck
+from hocket_schemas.runtime import (
+    HandlingExhausted,
+    SagaCancelled,
+    SagaCompensated,
+    SagaCompleted,
+    SagaExpired,
+    SagaFailed,
+    SagaStuck,
+)
 from hocket_schemas.sagas import Saga
 from hocket_schemas.undoing import EffectDone, EffectUndone, UndoDecided, UndoFailed, UndoRequested
 
@@ -138,6 +146,12 @@ class Record(BaseModel):
             return []
         said = SagaFailed(name=self.name, saga=self.saga, ended_by=event_id, failure=fact.event_type)
         return [said, *self._abort(f"{fact.agent} would have gone beyond its budget of {fact.most:g} {fact.limit}")]
+    def exhausted(self, fact: HandlingExhausted, event_id: str) -> list[Event | Asked]:
+        """An agent has given up an event of it, and may want it to fail by that."""
+        if fact.then != "fail_saga" or self.phase != "running":
+            return []
+        said = SagaFailed(name=self.name, saga=self.saga, ended_by=event_id, failure=fact.event_type)
+        return [said, *self._abort(f"{fact.agent} could not handle {fact.what}: {fact.error}")]
 
     def expires(self, policy: Saga) -> list[Event | Asked]:
         """The deadline has passed."""
