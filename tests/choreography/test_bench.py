@@ -2,7 +2,7 @@
 
 import pytest
 
-from hocket.bench import chain, parked, steps
+from hocket.bench import chain, parked, poison, steps
 
 
 def quiet(text: str) -> None:
@@ -37,3 +37,10 @@ async def test_waiting_runs_and_timers_are_measured(monkeypatch: pytest.MonkeyPa
         (True, 50, 0, 0),
     ]
     assert measured.timers[1].rang_before_kill < 50, "nothing was left to do when it was killed"
+
+
+async def test_a_stream_is_measured_while_others_go_wrong() -> None:
+    measured = await poison.measure(sync="2m", seconds=0.3, say=quiet)
+
+    assert (measured.events, measured.poisoned, measured.dead) == (30, 6, 6)
+    assert measured.as_json()["ratio"] > 0

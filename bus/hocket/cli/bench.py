@@ -1,4 +1,4 @@
-"""Commands that measure: `bench chain`, `bench steps` and `bench parked`."""
+"""Commands that measure: `bench chain`, `bench steps`, `bench parked` and `bench poison`."""
 
 from typing import Annotated
 
@@ -143,4 +143,33 @@ def parked_command(
             for row in parked.timers
         ],
         empty="nothing was measured",
+    )
+
+
+@bench.command("poison", epilog="Example: hocket bench poison --seconds 30")
+def poison_command(
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long each half takes.")] = 10.0,
+    sync: Sync = "always",
+    as_json: AsJson = False,
+) -> None:
+    """How much later a steady stream of events is handled while others, on other keys, go wrong."""
+    from hocket.bench.poison import KEYS, PER_S, POISON_PER_S, measure
+
+    poison = runtime.run(measure(sync=sync, seconds=seconds, say=say))
+    if as_json:
+        print_json(poison.as_json())
+        return
+    print(f"{PER_S} events a second on {KEYS} keys; sync_interval {poison.sync}.")
+    print(f"During: {POISON_PER_S} others a second that raise, hang or return garbage, each on a key of its own.\n")
+    print_table(
+        ["", "events", "p50 ms", "p99 ms"],
+        [
+            ["before", poison.events, f"{poison.before_p50_ms:.1f}", f"{poison.before_p99_ms:.1f}"],
+            ["during", poison.events, f"{poison.during_p50_ms:.1f}", f"{poison.during_p99_ms:.1f}"],
+        ],
+        empty="nothing was measured",
+    )
+    print(
+        f"\np99 while others go wrong: {poison.ratio:.2f}x the one before. "
+        f"Of {poison.poisoned} poisoned events {poison.dead} are dead letters."
     )
