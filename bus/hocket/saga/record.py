@@ -146,6 +146,7 @@ class Record(BaseModel):
             return []
         said = SagaFailed(name=self.name, saga=self.saga, ended_by=event_id, failure=fact.event_type)
         return [said, *self._abort(f"{fact.agent} would have gone beyond its budget of {fact.most:g} {fact.limit}")]
+
     def exhausted(self, fact: HandlingExhausted, event_id: str) -> list[Event | Asked]:
         """An agent has given up an event of it, and may want it to fail by that."""
         if fact.then != "fail_saga" or self.phase != "running":
