@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from hocket.engine.cancels import Cancel
 from hocket.engine.handling import Received
 from hocket.engine.runs import Head
+from hocket.errors import NotFound
 from hocket.log.base import Message, Seq
 from hocket.run import Run
 from hocket.subjects import address
@@ -66,6 +67,14 @@ def going_on(
     """A run that was found, or whose time or answer has come, as work."""
     key = address(head.subject).key
     return Work(Seq(head.seq), key, head.suspect, run=run, head=head, decisions=decisions or None, answered=answered)
+
+
+def key_of(message: Message) -> str:
+    """The key by which a delivery is put in order; what has no proper subject is ordered by itself."""
+    try:
+        return address(message.subject).key
+    except NotFound:
+        return f"seq-{message.seq}"
 
 
 @dataclass(slots=True, eq=False)

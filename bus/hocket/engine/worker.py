@@ -16,7 +16,7 @@ from hocket.engine.blobs import Blobs
 from hocket.engine.cancelling import Cancelled, Cancelling
 from hocket.engine.cancels import Cancels
 from hocket.engine.commit import Committer
-from hocket.engine.dispatch import Actor, Dispatcher, Work, going_on
+from hocket.engine.dispatch import Actor, Dispatcher, Work, going_on, key_of
 from hocket.engine.doors import OwnDoors, SharedDoors
 from hocket.engine.exhausted import Exhausted
 from hocket.engine.handling import Again, Dead, Done, Handling, Held, Received, Waits
@@ -37,7 +37,6 @@ from hocket.execution import Suspend
 from hocket.log.base import Consumption, Log, Message, Seq, Write
 from hocket.process import Process
 from hocket.run import Run
-from hocket.subjects import address
 from hocket.telemetry import note
 
 
@@ -199,7 +198,7 @@ class Worker:
                 self._pending = message.pending
                 if cursor.begin(message.seq) and not self._is_request(message):
                     suspect = message.seq < self.tenure.doubt
-                    self._dispatcher.add(Work(message.seq, _key_of(message), suspect, message))
+                    self._dispatcher.add(Work(message.seq, key_of(message), suspect, message))
             if cursor.floor > acked:
                 acked = cursor.floor
                 await consumption.ack(acked)
@@ -494,11 +493,3 @@ class Worker:
 
     def _note(self, event: str, **fields: Any) -> None:
         note(logging.INFO, event, agent=self._agent.name, shard=self._log.shard, **fields)
-
-
-def _key_of(message: Message) -> str:
-    """The key by which a delivery is put in order; what has no proper subject is ordered by itself."""
-    try:
-        return address(message.subject).key
-    except NotFound:
-        return f"seq-{message.seq}"
