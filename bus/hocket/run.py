@@ -34,10 +34,6 @@ VOID = "void"
 DONE = "done"
 UNDONE = "undone"
 
-CAUSES_MAX = 10
-CAUSE_LENGTH_MAX = 300
-"""How much is known of the attempts before the last one: of so many, so many characters each."""
-
 GIVEN_UP_TICKS = 3
 """How many rounds of the loop a cancellation takes to reach the tasks that a handler has started, with one to spare."""
 
@@ -292,10 +288,6 @@ class Run:
             else:
                 self.entries[entry.name, entry.occurrence] = before
         self._begun = ()
-
-    def failed(self, error: Exception) -> None:
-        """Take note that an attempt has failed, and is not the last."""
-        self.causes = (*self.causes, f"{type(error).__name__}: {error}"[:CAUSE_LENGTH_MAX])[-CAUSES_MAX:]
 
     async def durably(self, call: Coroutine[Any, Any, T]) -> T:
         """Do something durable. Not on the way out of a handler that is cut off: it will be executed again."""

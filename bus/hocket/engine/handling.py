@@ -61,6 +61,10 @@ T = TypeVar("T")
 EMITTED_MAX = APPEND_MESSAGES_MAX - 10
 """Most events from one handling: they go in one append, with room for its records."""
 
+CAUSES_MAX = 10
+CAUSE_LENGTH_MAX = 300
+"""How much a dead letter says of the attempts before the last one: of so many, so many characters each."""
+
 EVENT_HEADERS = {"Content-Type": gate.CONTENT_TYPE}
 """What makes a stored event structured mode for readers that are not hocket."""
 
@@ -267,7 +271,7 @@ class Handling:
         spent_s = asyncio.get_running_loop().time() - run.began_s
         wait_s = handler.retry.wait_s(number, error, self._process.rng, spent_s=spent_s)
         if wait_s is not None and getattr(error, "on_exhausted", None) is None:
-            run.failed(error)
+            run.causes = (*run.causes, f"{type(error).__name__}: {error}"[:CAUSE_LENGTH_MAX])[-CAUSES_MAX:]
             return Again(wait_s, error)
         return Dead(_exhausted(error, number), number)
 
