@@ -13,12 +13,12 @@ from hocket.account import Spends
 from hocket.calls import as_json, call, digest_of, typed, within
 from hocket.clock import rfc3339
 from hocket.effect import Effect, NotDone, key_of
-from hocket.errors import MalformedEvent, NotCalled, NotCleared, UsageError, WaitExpired
+from hocket.errors import MalformedEvent, NotCalled, NotCleared, StepFailed, UsageError, WaitExpired
 from hocket.execution import Suspend
 from hocket.guarding import guarded, in_time
 from hocket.policy import Retry
 from hocket.process import Process
-from hocket.run import BEGUN, DONE, PARKED, VOID, Entry, Run, failure_of
+from hocket.run import BEGUN, DONE, PARKED, VOID, Entry, Run
 from hocket_schemas import gate
 from hocket_schemas.approvals import EffectResolved
 from hocket_schemas.envelope import Envelope
@@ -81,7 +81,7 @@ async def step(
         )
         await run.remember(known)
     if known.error is not None:
-        raise failure_of(known)
+        raise _failure_of(known)
     return typed(function, await run.result_of(known))
 
 
@@ -128,7 +128,7 @@ async def effect(
     if known.waited:
         run.passed(known)
     if known.error is not None:
-        failed = failure_of(known)
+        failed = _failure_of(known)
         failed.on_exhausted = declared.on_exhausted
         raise failed
     run.clear(known.key if declared.final else None)
@@ -369,3 +369,9 @@ def read_answer(envelope: Envelope, event: type[Event]) -> Event | None:
         return gate.event_of(envelope, event)
     except MalformedEvent:
         return None
+
+
+def _failure_of(entry: Entry) -> StepFailed:
+    """The remembered failure of a step."""
+    assert entry.error is not None
+    return StepFailed(entry.name, *entry.error)

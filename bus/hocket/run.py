@@ -11,7 +11,7 @@ import orjson
 from hocket.account import Amounts
 from hocket.blob import Blob
 from hocket.doors import Doors
-from hocket.errors import LoopDetected, StepFailed
+from hocket.errors import LoopDetected
 from hocket.execution import Execution, Suspend, go_no_further
 from hocket_schemas.budgets import Purse
 from hocket_schemas.envelope import Envelope
@@ -491,12 +491,6 @@ class Run:
 
     def _numbered(self, entries: Sequence[Entry]) -> list[tuple[int, Entry]]:
         return list(enumerate(entries, start=self.recorded))
-
-
-def failure_of(entry: Entry) -> StepFailed:
-    """The remembered failure of a step."""
-    assert entry.error is not None
-    return StepFailed(entry.name, *entry.error)
 
 
 def _told(place: tuple[str, int]) -> str:
