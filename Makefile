@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --constraint constraints.txt --upgrade pip
 	@$(PIP) install --constraint constraints.txt --build-constraint constraints.txt \
-	  --editable '.[cli,fast]' --group dev
+	  --editable '.[cli,fast,llm]' --group dev
 	@touch $@
 
 demo: $(STAMP) ## write a cited brief with a crew of seven services
@@ -50,7 +50,7 @@ constraints: ## pin the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv "$$scratch/venv"; \
 	pip="$$scratch/venv/bin/python -m pip --disable-pip-version-check --quiet"; \
 	$$pip install --upgrade pip; \
-	$$pip install '.[cli,fast,otel]' --group dev hatchling editables; \
+	$$pip install '.[cli,fast,llm,otel]' --group dev hatchling editables; \
 	sed -n '/^#/p' constraints.txt >"$$scratch/pins"; \
 	$$pip freeze --all --exclude hocket --exclude setuptools >>"$$scratch/pins"; \
 	mv "$$scratch/pins" constraints.txt

@@ -1,0 +1,10 @@
+"""Agents with models: a pydantic-ai agent asked within a handler, so that what a model has answered is paid for once.
+
+Needs the extra `hocket[llm]`. Nothing else of hocket knows this package.
+"""
+
+from hocket.llm.asking import ask_model
+from hocket.llm.durability import Approvals, Durable
+from hocket.llm.effects import effect_tool
+
+__all__ = ["ask_model", "effect_tool", "Durable", "Approvals"]

@@ -1,0 +1,58 @@
+"""Asking a pydantic-ai agent within a handler."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic_ai import AgentRunResult, UserContent
+from pydantic_ai.agent import AbstractAgent
+from pydantic_ai.models import Model
+
+from hocket.clock import utc
+from hocket.context import Context
+from hocket.errors import UsageError
+from hocket.ids import fresh
+from hocket.llm.durability import Durable
+from hocket.llm.inquiry import Inquiry, within
+
+D = TypeVar("D")
+O = TypeVar("O")  # noqa: E741 - an output
+
+
+class _Begun(NamedTuple):
+    id: str
+    at_s: float
+
+
+async def ask_model(
+    ctx: Context[Any],
+    agent: AbstractAgent[D, O],
+    prompt: str | Sequence[UserContent] | None,
+    *,
+    name: str | None = None,
+    **options: Any,
+) -> AgentRunResult[O]:
+    """Run a pydantic-ai agent as part of a handler; what its models and tools have answered survives the process.
+
+    Every request to a model is a step, every call of a tool a step or an effect, every tool that requires an approval
+    waits as `ctx.approve` does, for as long as it takes. When the handler runs again all that is read from the journal.
+    `options` are those of `Agent.run`: `deps`, `message_history`, `usage_limits` and so on.
+
+    Steps are named after `name`, the agent's unless given. Two chains of inquiries side by side, as in
+    `asyncio.gather`, need different ones, since inquiries of one name are told apart by their order.
+    """
+    known_as = name or agent.name
+    if not known_as:
+        raise UsageError("an agent that is asked needs a name: Agent(…, name=…), or ask_model(…, name=…)")
+
+    async def begin() -> _Begun:
+        return _Begun(fresh(), ctx.process.clock.now_s())
+
+    begun = await ctx.step_with(begin, step_name=f"{known_as}: asked", step_polls=True)
+    inquiry = Inquiry(ctx, f"{known_as} {begun.id[:6]}", begun.id, utc(begun.at_s))
+    capabilities = list(options.pop("capabilities", None) or ())
+    if Durable.from_agent(agent) is None and not any(isinstance(each, Durable) for each in capabilities):
+        model = options.get("model")
+        capabilities.append(Durable(name=known_as, models={"given": model} if isinstance(model, Model) else None))
+    with within(inquiry):
+        result: AgentRunResult[O] = await agent.run(prompt, capabilities=capabilities, **options)
+    return result

@@ -1,0 +1,155 @@
+"""The capability that makes a pydantic-ai agent durable in hocket's runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from pydantic_ai import AgentRunResult, DeferredToolRequests, DeferredToolResults, RunContext, ToolApproved, ToolDenied
+from pydantic_ai.agent import EventStreamHandler
+from pydantic_ai.capabilities import WrapRunHandler
+from pydantic_ai.durable_exec import (
+    JSON_CODEC,
+    BaseDurabilityCapability,
+    DurabilityEngineSpec,
+    DurableOperationId,
+    RoleBasedOperationConfig,
+    conversation_id_from_run_id,
+    replay_scope,
+)
+from pydantic_ai.models import Model
+from pydantic_ai.tools import AgentDepsT
+
+from hocket.errors import UsageError
+from hocket.llm.inquiry import Inquiry, current
+from hocket.llm.steps import Steps
+from hocket.policy import Retry
+
+METADATA = "hocket"
+"""The key of a tool's metadata that is about its step: a Retry, or False for a tool that is no step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approvals:
+    """How people are asked about the tools that require an approval; see `Context.approve`."""
+
+    approvers: tuple[str, ...] = ()
+    """Who may decide; nobody named: anybody."""
+
+    quorum: int = 1
+    timeout: timedelta | None = None
+    """After it the call counts as refused; None: it waits for as long as it takes."""
+
+    escalate_after: timedelta | None = None
+    escalate_to: tuple[str, ...] = ()
+
+
+ANYBODY = Approvals()
+
+
+class Durable(BaseDurabilityCapability[AgentDepsT]):
+    """Makes an agent durable wherever it is asked by `ask_model`, and changes nothing elsewhere.
+
+    `ask_model` adds one to an agent that has none; give the agent its own to say how.
+    """
+
+    engine_spec = DurabilityEngineSpec(
+        engine_name="hocket",
+        durable_unit_noun="step",
+        durable_container_noun="handler",
+        codec=JSON_CODEC,
+        toolset_lifecycles={"function": "enter-always", "mcp": "enter-in-durable-unit", "dynamic": "enter-never"},
+        tool_config_key=METADATA,
+    )
+
+    def __init__(
+        self,
+        *,
+        model_retry: Retry | None = None,
+        tool_retry: Retry | None = None,
+        approvals: Approvals = ANYBODY,
+        models: Mapping[str, Model] | None = None,
+        event_stream_handler: EventStreamHandler[AgentDepsT] | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Say how often a request to a model, and a call of a tool, is tried before the handler fails.
+
+        None: once, and the rest is up to the handler's own retry; what was answered before is not asked again. A tool's
+        metadata may name another policy, `{"hocket": Retry(…)}`. `models`, `event_stream_handler` and `name` are as in
+        the other engines of pydantic-ai.
+        """
+        super().__init__(models=models, event_stream_handler=event_stream_handler, name=name)
+        self._model_retry = model_retry
+        self._tool_retry = tool_retry
+        self._approvals = approvals
+
+    @property
+    def in_durable_context(self) -> bool:
+        """Whether the running code is part of an inquiry, and not of one of its steps."""
+        return current() is not None
+
+    def get_durable_operation_backend(self) -> Steps:
+        """What makes steps of this agent's operations."""
+        config = RoleBasedOperationConfig[Retry | None](
+            model=self._model_retry,
+            event=None,
+            capability=None,
+            tool=self._tool_retry,
+            resolve_tool=self._retry_of,
+        )
+        return Steps(agent_name=self.name, config=config)
+
+    def get_default_run_id(self) -> str | None:
+        """The inquiry's id, so that a run has the same whenever the handler runs again."""
+        inquiry = current()
+        return inquiry.id if inquiry else None
+
+    def get_default_conversation_id(self, run_id: str) -> str | None:
+        """Derived from the run's id."""
+        return conversation_id_from_run_id(run_id) if self.in_durable_context else None
+
+    async def get_run_start_time(self, run_id: str) -> datetime | None:
+        """When the inquiry was first made: a run's timeout counts from there."""
+        inquiry = current()
+        return inquiry.began if inquiry else None
+
+    async def wrap_run(self, ctx: RunContext[AgentDepsT], *, handler: WrapRunHandler) -> AgentRunResult[Any]:
+        """Run the agent; what is only replayed is not traced again."""
+        with replay_scope():
+            return await super().wrap_run(ctx, handler=handler)
+
+    async def handle_deferred_tool_calls(
+        self, ctx: RunContext[AgentDepsT], *, requests: DeferredToolRequests
+    ) -> DeferredToolResults | None:
+        """Have people decide about the calls that require an approval, one after the other."""
+        inquiry = current()
+        if inquiry is None or not requests.approvals:
+            return None
+        results = DeferredToolResults()
+        for call in requests.approvals:
+            results.approvals[call.tool_call_id] = await self._decided(inquiry, call.tool_name, call.args_as_dict())
+        return results
+
+    async def _decided(self, inquiry: Inquiry, tool: str, arguments: dict[str, Any]) -> ToolApproved | ToolDenied:
+        terms = self._approvals
+        decision = await inquiry.context.approve(
+            f"May {self.name} call {tool}?",
+            details=arguments,
+            approvers=terms.approvers,
+            quorum=terms.quorum,
+            timeout=terms.timeout,
+            escalate_after=terms.escalate_after,
+            escalate_to=terms.escalate_to,
+        )
+        if decision.approved:
+            return ToolApproved(override_args=decision.details if decision.edited else None)
+        return ToolDenied(f"The call was not approved: {decision.reason or decision.option}.")
+
+    def _retry_of(
+        self, operation_id: DurableOperationId, tool: object | None, tool_name: str
+    ) -> Retry | Literal[False] | None:
+        metadata = getattr(getattr(tool, "tool_def", None), "metadata", None) or {}
+        retry = metadata.get(METADATA, self._tool_retry)
+        if retry is None or retry is False or isinstance(retry, Retry):
+            return retry
+        raise UsageError(f"tool {tool_name!r}: metadata {METADATA!r} is {retry!r}, wants a Retry, or False for no step")

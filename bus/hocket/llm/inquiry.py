@@ -1,0 +1,43 @@
+"""One inquiry of a pydantic-ai agent within a run: what the agent's parts have to know of the run that they are in."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from hocket.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """An agent that is being asked in a handler."""
+
+    context: Context[Any]
+    name: str
+    """What its steps are called after. No two inquiries of a run have the same."""
+
+    id: str
+    """The same whenever the handler runs again."""
+
+    began: datetime
+    """When it was first made, in UTC."""
+
+
+_CURRENT: ContextVar[Inquiry | None] = ContextVar("_CURRENT", default=None)
+
+
+def current() -> Inquiry | None:
+    """The inquiry that the running code is part of; None within a step, where nothing is remembered by itself."""
+    return _CURRENT.get()
+
+
+@contextmanager
+def within(inquiry: Inquiry | None) -> Iterator[None]:
+    """Run a block as part of an inquiry, or of none."""
+    token = _CURRENT.set(inquiry)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)

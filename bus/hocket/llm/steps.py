@@ -1,0 +1,117 @@
+"""What an agent does as steps of a run: each request to a model, and each call of a tool."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from pydantic_ai.durable_exec import (
+    BoundDurableOperation,
+    CallableOperationBackend,
+    DurableOperation,
+    DurableOperationConfig,
+    DurableOperationId,
+    JournalOperationNamer,
+    ToolsetCallToolId,
+    ToolsetValidateToolArgumentsId,
+    record_durable_unit,
+)
+from pydantic_ai.exceptions import ModelHTTPError, UserError
+
+from hocket.llm.inquiry import Inquiry, current, within
+from hocket.policy import Retry
+
+P = TypeVar("P")
+W = TypeVar("W")
+R = TypeVar("R")
+
+PASSING = frozenset({408, 409, 425, 429})
+"""Of the refusals by HTTP status from 400 to 499, those that may not be repeated."""
+
+
+class Steps(CallableOperationBackend[Retry | None]):
+    """Makes every durable operation of an agent a step of the run that the agent is asked in.
+
+    A tool's step bears the id that the model gave the call: of calls side by side it does not matter, then, which comes
+    first when the handler runs again.
+    """
+
+    def __init__(self, *, agent_name: str, config: DurableOperationConfig[Retry | None]) -> None:
+        super().__init__(namer=_Names(agent_name), config=config)
+
+    def bind(self, operation: DurableOperation[P, W, R]) -> BoundDurableOperation[P, W, R]:
+        """Bind an operation; each call of a tool is told apart."""
+        if isinstance(operation.operation_id, ToolsetCallToolId | ToolsetValidateToolArgumentsId):
+            operation = replace(operation, invocation_label=_label)
+        return super().bind(operation)
+
+    async def execute(
+        self,
+        *,
+        operation_id: DurableOperationId,
+        name: str,
+        body: Callable[[], Awaitable[object]],
+        cache_key: tuple[object, ...],
+        config: Retry | None,
+    ) -> object:
+        """Do it and remember what came of it, or read that from the journal. A failure is not remembered."""
+        inquiry = current()
+        assert inquiry is not None, "operations are durable only within an inquiry"
+        executed = False
+
+        async def once() -> Any:
+            nonlocal executed
+            executed = True
+            with within(None):
+                return await _patiently(inquiry, body, config)
+
+        # What it is called with says nothing of whether it is the same: messages bear the time of their making.
+        result = await inquiry.context.step_with(once, step_name=f"{inquiry.name}: {name}", step_polls=True)
+        record_durable_unit(executed=executed)
+        return result
+
+
+class _Names(JournalOperationNamer):
+    """Names as they stand in a journal: short, since they come after the inquiry's."""
+
+    def __init__(self, agent_name: str) -> None:
+        super().__init__(agent_name)
+        self._prefix = f"{agent_name}__"
+
+    def invocation_name(self, operation_id: DurableOperationId, *, label: str | None) -> Any:
+        """A call of a tool goes by its label, anything else by what is done."""
+        named = super().invocation_name(operation_id, label=label)
+        if label is None:
+            return replace(named, operation_name=named.operation_name.removeprefix(self._prefix))
+        checked = isinstance(operation_id, ToolsetValidateToolArgumentsId)
+        return replace(named, operation_name=f"{label} (arguments)" if checked else label)
+
+
+def is_final(failure: Exception) -> bool:
+    """Whether asking again would be refused again, as far as one can tell."""
+    if isinstance(failure, ModelHTTPError):
+        return 400 <= failure.status_code < 500 and failure.status_code not in PASSING
+    return isinstance(failure, UserError)
+
+
+async def _patiently(inquiry: Inquiry, body: Callable[[], Awaitable[object]], retry: Retry | None) -> object:
+    """Try as often as the policy has it. What fails for good fails the handler, and that has a policy of its own."""
+    attempts = 0
+    while True:
+        attempts += 1
+        try:
+            return await body()
+        except Exception as failure:
+            after_s = getattr(failure, "retry_after", None)
+            if after_s is not None:
+                failure.retry_after_s = after_s  # type: ignore[attr-defined]  # policies look for it on any error
+            if retry is None or is_final(failure):
+                raise
+            wait_s = retry.wait_s(attempts, failure, inquiry.context.process.rng)
+            if wait_s is None:
+                raise
+            await asyncio.sleep(wait_s)
+
+
+def _label(params: Any) -> str:
+    return f"{params.name} {params.ctx.tool_call_id}"
