@@ -20,6 +20,7 @@ from hocket.errors import (
     NotFound,
     OutcomeUnknown,
     Unavailable,
+    UsageError,
 )
 from hocket.ids import fresh
 from hocket.log.base import APPEND_MESSAGES_MAX, Expect, Log, Message, Seq, Write
@@ -113,19 +114,28 @@ class _Ingress:
             self._work.clear()
             if not self._queue:
                 await self._work.wait()
-            group: list[_Waiting] = []
-            size = 0
-            while self._queue and len(group) < min(GROUP_MAX, APPEND_MESSAGES_MAX) and size < 1 << 22:
-                group.append(self._queue.popleft())
-                size += len(group[-1][0].data)
-            await self._append(group)
+            await self._append(self._take())
+
+    def _take(self) -> list[_Waiting]:
+        """What goes next. The same event again waits for the append after it, which then finds the first."""
+        group: list[_Waiting] = []
+        subjects: set[str] = set()
+        size = 0
+        while self._queue and len(group) < min(GROUP_MAX, APPEND_MESSAGES_MAX) and size < 1 << 22:
+            write = self._queue[0][0]
+            if write.subject in subjects:
+                break
+            subjects.add(write.subject)
+            size += len(write.data)
+            group.append(self._queue.popleft())
+        return group
 
     async def _append(self, group: list[_Waiting]) -> None:
         """Store a group whole, or find out one by one who is refused."""
         try:
             last = await self._until_known([write for write, _, _ in group], max(due for _, due, _ in group))
-        except (Conflict, AppendTooLarge) as error:
-            if len(group) > 1:
+        except (Conflict, AppendTooLarge, UsageError) as error:
+            if len(group) > 1:  # one of them is to blame, and the others must not pay for it
                 for one in group:
                     await self._append([one])
             elif isinstance(error, Conflict):

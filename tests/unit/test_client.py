@@ -1,6 +1,7 @@
 """The bus as publishers, readers and askers see it, on the twin."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,10 +9,11 @@ import pytest
 from hocket import Agent
 from hocket.client import Bus, Start, open_bus
 from hocket.clock import LoopClock
-from hocket.errors import NotFound, StorageFull, Unavailable
+from hocket.errors import NotFound, StorageFull, Unavailable, UsageError
 from hocket.log.memory import Faults, MemoryServer
 from hocket.subjects import shard_of
 from hocket.testing import Bed, run_virtual
+from hocket_schemas.envelope import Envelope
 from hocket_schemas.event import Catalog, Event
 
 EVENTS = Catalog()
@@ -157,6 +159,36 @@ def test_keys_are_spread_over_shards_and_found_again() -> None:
             return {receipt.shard for receipt in receipts}, await numbers(bus, key="key-7")
 
     assert run_virtual(story()) == ({0, 1, 2, 3}, [7])
+
+
+def test_the_same_event_published_by_two_at_once_is_there_once() -> None:
+    async def story() -> tuple[list[bool], list[int]]:
+        async with Bed() as bed:
+            same = [bed.bus.publish(Said(n=1), key="k", event_id="order-1") for _ in range(3)]
+            receipts = await asyncio.gather(*same, bed.bus.publish(Said(n=2), key="k"))
+            return [receipt.duplicate for receipt in receipts], await numbers(bed.bus)
+
+    duplicates, found = run_virtual(story())
+
+    assert duplicates == [False, True, True, False]
+    assert found == [1, 2]
+
+
+def test_an_event_that_no_log_takes_is_refused_alone() -> None:
+    async def story() -> tuple[list[Any], list[int]]:
+        async with Bed() as bed:
+            bad = Envelope(id="bad", source="/test", type=Said.event_type, partitionkey="k", data={"n": 1})
+            told = await asyncio.gather(
+                bed.bus.publish_envelope(bad, retention=timedelta(milliseconds=1500)),
+                bed.bus.publish(Said(n=2), key="k"),
+                return_exceptions=True,
+            )
+            return told, await numbers(bed.bus)
+
+    told, found = run_virtual(story())
+
+    assert isinstance(told[0], UsageError)
+    assert found == [2]
 
 
 async def test_an_error_of_the_block_comes_out_as_it_is() -> None:
