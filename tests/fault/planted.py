@@ -21,6 +21,7 @@ from hocket.engine.cursor import Cursor, Mark
 from hocket.engine.dispatch import Dispatcher, Work
 from hocket.engine.journal import Journals
 from hocket.engine.runs import Parked
+from hocket.engine.states import States
 from hocket.errors import OutcomeUnknown
 from hocket.execution import Suspend
 from hocket.ids import fresh
@@ -100,7 +101,7 @@ def _(patch: Patch) -> None:
 
 @plant("what a failed attempt did to the state is kept", "I2", "counting", 0)
 def _(patch: Patch) -> None:
-    patch.setattr(worker.Worker, "_restore", lambda self, cell: None)
+    patch.setattr(States, "restore", lambda self, cell: None)
 
 
 @plant("the fence is left out", "I5", "counting", 0)
@@ -154,7 +155,7 @@ def _(patch: Patch) -> None:
     patch.setattr(commit.Committer, "put", unchecked)
 
 
-@plant("a suspect's successor does not wait", "I8", "counting", 25)
+@plant("a suspect's successor does not wait", "I8", "counting", 115)
 def _(patch: Patch) -> None:
     put = worker.Worker.put
     background: set[Any] = set()
@@ -295,9 +296,9 @@ def _(patch: Patch) -> None:
     patch.setattr(answers, "judge", lax)
 
 
-@plant("an effect with an unknown outcome is done again", "I9", "booking", 68)
+@plant("an effect with an unknown outcome is done again", "I9", "booking", 38)
 def _(patch: Patch) -> None:
-    async def blind(run: Run, declared: Any, arguments: Any, keywords: Any, known: Any, **_: Any) -> Any:
+    async def blind(run: Run, process: Any, declared: Any, arguments: Any, keywords: Any, known: Any, **_: Any) -> Any:
         return False, None, known
 
     patch.setattr(durable, "_find_out", blind)
