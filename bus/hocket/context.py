@@ -17,7 +17,7 @@ from hocket.calls import as_json
 from hocket.clock import utc
 from hocket.collect import Awaited, Wanted, collect
 from hocket.effect import Effect
-from hocket.errors import UndeclaredEvent, UsageError
+from hocket.errors import ForeignShard, UndeclaredEvent, UsageError
 from hocket.ids import derived
 from hocket.policy import Retry
 from hocket.process import Process
@@ -139,6 +139,8 @@ class Context(Generic[S]):
         child = saga or self.name_at_home(f"{self.cause}-{self.emitted_before + len(self.emitted)}")
         if child == self.saga:
             raise UsageError(f"saga {child!r} cannot be its own child; emit the event instead")
+        if self.name_at_home(child) != child:
+            raise ForeignShard(f"saga {child!r} lives on another shard than its parent; have its id made for it")
         self.emit(event, key=key or child, saga=child)
         self.emitted[-1].parent = self.saga
         self.emitted.append(Emission(ChildStarted(child=child, starts=event.event_type, link=link)))

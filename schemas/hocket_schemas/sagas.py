@@ -52,6 +52,10 @@ class Saga:
     """Longest time that an agent may take to answer a request for an undo. Then the saga is stuck, with the reason; it
     goes on when the answer comes after all."""
 
+    undo: Literal["reverse", "parallel"] = "reverse"
+    """`reverse`: one effect after the other is undone, the newest first. `parallel`: those of different agents side by
+    side; say so only when they have nothing to do with each other."""
+
     link: Link = "cascade"
     """What it has to do with the saga that started it, if one did (`ctx.start`) and said nothing else."""
 

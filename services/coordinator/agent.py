@@ -7,9 +7,10 @@ from typing import TypeVar
 
 from hocket import Agent, Context, Event, Saga
 from hocket.errors import WaitExpired
-from hocket.saga.record import COORDINATOR, Asked, Record
+from hocket.saga.record import COORDINATOR, Asked, Record, Said, Sent
 from hocket_schemas import catalog
 from hocket_schemas.cancels import CancelRequested, RunCancelled
+from hocket_schemas.children import AbortRequested, ChildEnded, ChildStarted
 from hocket_schemas.limits import LimitExceeded
 from hocket_schemas.runtime import (
     HandlingExhausted,
@@ -20,7 +21,7 @@ from hocket_schemas.runtime import (
     SagaFailed,
     SagaStuck,
 )
-from hocket_schemas.sagas import declared
+from hocket_schemas.sagas import Link, declared
 from hocket_schemas.undoing import (
     EffectDone,
     EffectUndone,
@@ -35,7 +36,7 @@ RECORD_KEPT = timedelta(days=400)
 
 SAYS: list[type[Event]] = [
     *(SagaCompleted, SagaFailed, SagaCancelled, SagaExpired, SagaCompensated, SagaStuck),
-    *(CancelRequested, UndoRequested),
+    *(CancelRequested, UndoRequested, ChildEnded),
 ]
 
 E = TypeVar("E", bound=Event)
@@ -43,17 +44,22 @@ E = TypeVar("E", bound=Event)
 coordinator = Agent(COORDINATOR, state=Record, version="3", state_kept=RECORD_KEPT, heeds_cancels=False)
 
 
-def hear(event: type[E], take: Callable[[Record, E, Context[Record]], Sequence[Event | Asked]]) -> None:
+def hear(event: type[E], take: Callable[[Record, E, Context[Record]], Sequence[Said]]) -> None:
     """Have the saga's record take an event, and say what follows."""
 
     async def handle(event: E, ctx: Context[Record]) -> None:
         if at_home(event, ctx):
-            running = ctx.state.phase == "running"
-            say(ctx, take(ctx.state, event, ctx))
-            if running and ctx.state.phase != "running":
-                ctx.dismiss()  # the deadline does not matter any more
+            heed(ctx, lambda: take(ctx.state, event, ctx))
 
     coordinator.on(event, emits=SAYS)(handle)
+
+
+def heed(ctx: Context[Record], take: Callable[[], Sequence[Said]]) -> None:
+    """Let something be taken, and say what follows; with the end of a saga its deadline ends."""
+    running = ctx.state.phase == "running"
+    say(ctx, take())
+    if running and ctx.state.phase != "running":
+        ctx.dismiss()
 
 
 def at_home(event: Event, ctx: Context[Record]) -> bool:
@@ -68,14 +74,19 @@ def at_home(event: Event, ctx: Context[Record]) -> bool:
         return False
     if not ctx.state.saga:
         # What is heard first decides: a saga that somebody else started is nobody's child afterwards.
-        ctx.state.saga, ctx.state.parent = saga, ctx.envelope.hkparent or ""
+        parent = event.parent if isinstance(event, AbortRequested) else ctx.envelope.hkparent
+        ctx.state.saga, ctx.state.parent = saga, parent or ""
     return True
 
 
-def say(ctx: Context[Record], facts: Sequence[Event | Asked]) -> None:
+def say(ctx: Context[Record], facts: Sequence[Said]) -> None:
     """Publish what follows; a request for an undo goes to the agent that did the effect, and to nobody else."""
     for fact in facts:
-        if isinstance(fact, Asked):
+        if isinstance(fact, Sent):
+            if ctx.name_at_home(fact.saga) == fact.saga:  # nobody's child can have a parent on another shard
+                to = ctx.agent if isinstance(fact.event, AbortRequested) else None
+                ctx.emit(fact.event, key=fact.saga, saga=fact.saga, to=to)
+        elif isinstance(fact, Asked):
             ctx.state.awaits(fact, ctx.now().timestamp())
             ctx.emit(fact.event, to=fact.to)
         else:
@@ -94,32 +105,54 @@ async def look_after(event: UndoAwaited, ctx: Context[Record]) -> None:
     say(ctx, ctx.state.overdue(ctx.now().timestamp()))
 
 
-def follow(policy: Saga) -> None:
-    """Handle the events that mean something to one policy."""
+def link_of(started: ChildStarted) -> Link:
+    """What a child has to do with its parent. For one that no policy ends nobody waits."""
+    policy = next((policy for policy in _policies if policy.starts.event_type == started.starts), None)
+    link = started.link or (policy.link if policy else "cascade")
+    return "cascade" if policy is None and link == "wait" else link
 
-    async def watch(event: Event, ctx: Context[Record]) -> None:
-        """Note the start, and look again when the deadline has passed."""
-        if not at_home(event, ctx) or not ctx.state.starts(policy, ctx.envelope.id):
+
+def follow(event_type: type[Event], policies: Sequence[Saga]) -> None:
+    """Handle an event that means something to some policies: a start to one, an end to any."""
+    begun = next((policy for policy in policies if policy.starts is event_type), None)
+
+    def end(record: Record, ctx: Context[Record]) -> list[Said]:
+        facts: list[Said] = []
+        for policy in policies:
+            if policy.done is event_type:
+                facts += record.done(policy, ctx.envelope.id)
+            elif event_type in policy.fails:
+                facts += record.fails(policy, ctx.envelope.id, ctx.envelope.type)
+        return facts
+
+    async def handle(event: Event, ctx: Context[Record]) -> None:
+        """Note a start or an end; of a start, look again when the deadline has passed."""
+        if not at_home(event, ctx):
+            return
+        if not ctx.reminded:
+            heed(ctx, lambda: end(ctx.state, ctx))
+        if begun is None or not ctx.state.starts(begun, ctx.envelope.id):
             return
         if ctx.reminded:
-            say(ctx, ctx.state.expires(policy))
+            say(ctx, ctx.state.expires(begun))
         else:
-            ctx.remind(policy.deadline)
+            ctx.remind(begun.deadline)
 
-    coordinator.on(policy.starts, emits=SAYS)(watch)
-    hear(policy.done, lambda record, _, ctx: record.done(policy, ctx.envelope.id))
-    for failure in policy.fails:
-        hear(failure, lambda record, _, ctx: record.fails(policy, ctx.envelope.id, ctx.envelope.type))
+    coordinator.on(event_type, emits=SAYS)(handle)
 
 
 catalog.discover()
-for _policy in declared():
-    follow(_policy)
+_policies = declared()
+for _event in dict.fromkeys(event for policy in _policies for event in (policy.starts, policy.done, *policy.fails)):
+    follow(_event, _policies)
 coordinator.on(UndoAwaited, emits=SAYS, waits=[SagaCompensated, SagaStuck])(look_after)
 hear(EffectDone, lambda record, event, _: record.effect_done(event))
 hear(EffectUndone, lambda record, event, _: record.effect_undone(event))
 hear(UndoFailed, lambda record, event, _: record.undo_failed(event))
 hear(UndoDecided, lambda record, event, _: record.decided(event))
+hear(ChildStarted, lambda record, event, _: record.child_started(event, link_of(event)))
+hear(ChildEnded, lambda record, event, ctx: record.child_ended(event, ctx.envelope.id))
+hear(AbortRequested, lambda record, event, _: record.abort_requested(event))
 hear(RunCancelled, lambda record, event, _: record.run_cancelled(event))
 hear(LimitExceeded, lambda record, event, ctx: record.over_budget(event, ctx.envelope.id))
 hear(CancelRequested, lambda record, event, _: record.cancelled(event))

@@ -239,15 +239,6 @@ def test_an_undo_that_keeps_failing_parks_the_saga_until_a_person_decides() -> N
     assert (skipped.held, left[-1].skipped) == (["b"], ["shopper.<locals>.buy"])
 
 
-def test_there_may_be_more_to_undo_than_an_event_may_have_hops() -> None:
-    shop = Shop()
-
-    said = told(REQUESTED, Bought(things=[f"thing-{n}" for n in range(20)], then="fail"), shop=shop)
-
-    assert shop.held == []
-    assert type(said[-1]) is SagaCompensated
-
-
 async def undone_by_whoever_is_there(shop: Shop, *, decides: bool) -> list[Any]:
     """What is said of a saga whose agent is away while it is aborted, and comes back after the deadline."""
     agent = shopper(shop)

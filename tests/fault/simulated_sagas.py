@@ -29,8 +29,9 @@ from hocket.saga.record import COORDINATOR, Record
 from hocket.testing import Bed, run_virtual
 from hocket_schemas.cancels import CancelRequested
 from hocket_schemas.event import Catalog, Event
+from hocket_schemas.gate import read
 from hocket_schemas.runtime import SagaAborted, SagaStuck
-from hocket_schemas.sagas import Saga
+from hocket_schemas.sagas import Link, Saga
 from hocket_schemas.undoing import UndoDecided
 
 EVENTS = Catalog()
@@ -83,6 +84,18 @@ class Noted(Event, type="trips.noted.v1", catalog=EVENTS):
     pass
 
 
+class StayAsked(Event, type="trips.stay.asked.v1", catalog=EVENTS):
+    pass
+
+
+class StayBooked(Event, type="trips.stay.booked.v1", catalog=EVENTS):
+    pass
+
+
+class StayRefused(Event, type="trips.stay.refused.v1", catalog=EVENTS):
+    pass
+
+
 class Known(BaseModel):
     """What is remembered of a customer."""
 
@@ -94,6 +107,7 @@ DUE: tuple[type[FlightsDue | HotelsDue | PaymentsDue], ...] = (FlightsDue, Hotel
 
 DEADLINE = timedelta(seconds=DEADLINE_S)
 TRIP = Saga("simulated-trip", starts=Asked, done=Booked, fails=[Refused], deadline=DEADLINE)
+STAY = Saga("simulated-stay", starts=StayAsked, done=StayBooked, fails=[StayRefused], deadline=DEADLINE)
 
 
 def coordinator() -> Agent[Record]:
@@ -106,6 +120,20 @@ def coordinator() -> Agent[Record]:
 
 class Killed(BaseException):
     """A process dies here."""
+
+
+StayFault = Literal["nothing", "refused", "deadline", "slow"]
+STAY_FAULTS: tuple[StayFault, ...] = ("nothing", "nothing", "refused", "deadline", "slow")
+LINKS: tuple[Link, ...] = ("cascade", "wait", "detach")
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """A child that a saga starts at one of its positions, and what goes wrong with that."""
+
+    at: int
+    link: Link
+    fault: StayFault
 
 
 @dataclass(slots=True)
@@ -121,6 +149,9 @@ class Plan:
     hiccups: int = 0
     stuck: int = 0
     """How often a person had to decide."""
+
+    stay: Stay | None = None
+    stay_end: str = ""
 
 
 @dataclass(slots=True)
@@ -205,7 +236,10 @@ class World:
         positions = self.rng.randint(3, 5)
         fault = self.rng.choice(FAULTS)
         at = self.rng.randrange(positions - (fault == "undo fails"))
-        return Plan(saga, positions, at, fault, self.rng.randint(1, 3) if fault == "undo fails" else 0)
+        plan = Plan(saga, positions, at, fault, self.rng.randint(1, 3) if fault == "undo fails" else 0)
+        if self.rng.random() < 0.5:
+            plan.stay = Stay(self.rng.randrange(positions), self.rng.choice(LINKS), self.rng.choice(STAY_FAULTS))
+        return plan
 
     def _crashes(self) -> list[Crash]:
         return [
@@ -239,7 +273,9 @@ class World:
 
         @agent.effect(retry=Retry(attempts_max=3, first_s=0.2), timeout_s=DEADLINE_S * 3)
         async def book(saga: str, n: int, *, key: str) -> str:
-            plan = self.plans[saga]
+            plan = self.plans.get(saga)
+            if plan is None:
+                return await self.outside.book(key, saga, n, before_s=self.rng.random(), after_s=self.rng.random())
             here = plan.at == n
             if here and plan.fault == "hiccup" and not plan.hiccups:
                 plan.hiccups += 1
@@ -259,9 +295,9 @@ class World:
         book.undo_retry = Retry(attempts_max=2, first_s=0.2)
 
         async def take_back(saga: str, n: int, ref: str | None, key: str) -> None:
-            plan = self.plans[saga]
+            plan = self.plans.get(saga)
             await asyncio.sleep(self.rng.random() * 0.2)
-            if plan.at == n and plan.undo_failures:
+            if plan is not None and plan.at == n and plan.undo_failures:
                 plan.undo_failures -= 1
                 raise OSError("the desk is closed")
             self.outside.cancel(key, ref)
@@ -285,6 +321,8 @@ class World:
         async def go(event: FlightsDue | HotelsDue | PaymentsDue, ctx: Context) -> None:
             plan = self.plans[ctx.saga]
             ctx.emit(Noted(), key=f"customer-{event.n % CUSTOMERS}")
+            if plan.stay is not None and plan.stay.at == event.n:
+                ctx.start(StayAsked(), link=plan.stay.link)
             try:
                 await ctx.step(book, ctx.saga, event.n)
             except StepFailed:
@@ -295,7 +333,18 @@ class World:
             after = event.n + 1
             ctx.emit(DUE[after % len(DUE)](n=after) if after < plan.positions else Booked())
 
-        emits = [*DUE, Booked, Refused, Noted]
+        async def host(event: StayAsked, ctx: Context) -> StayBooked | StayRefused:
+            """Be the child."""
+            stay = self.plans[str(ctx.envelope.hkparent)].stay
+            assert stay is not None, "somebody has started it"
+            await ctx.step(book, ctx.saga, 0)
+            if stay.fault in ("deadline", "slow"):
+                await ctx.sleep(DEADLINE_S * (2 if stay.fault == "deadline" else 0.5))
+            return StayRefused() if stay.fault == "refused" else StayBooked()
+
+        if i == 1:
+            agent.on(StayAsked)(host)
+        emits = [*DUE, Booked, Refused, Noted, StayAsked]
         agent.on(DUE[i], emits=emits)(go)
         if i == 0:
 
@@ -342,7 +391,7 @@ class World:
         calm = 0
         while calm < 2:
             await asyncio.sleep(LOOK_S if not calm else DEADLINE_S * 2)
-            records = [self._record(saga) for saga in self.plans]
+            records = [self._record(saga) for saga in (*self.plans, *self._stays().values())]
             over = all(record and record.ended for record in records) and not self.outside.working
             calm = calm + 1 if over else 0
         await self.bed.settled()
@@ -351,6 +400,15 @@ class World:
         record = self.bed.state(self.coordinator, saga)
         assert record is None or isinstance(record, Record)
         return record
+
+    def _stays(self) -> dict[str, str]:
+        """Each saga's child, as far as it was started."""
+        return {parent: child for child, parent in self._parents().items()}
+
+    def _parents(self) -> dict[str, str]:
+        pattern = self.bed.names.events_of_type(StayAsked.event_type)
+        started = [read(message.data) for message in self.bed.server.since(1, [pattern], 1 << 30)]
+        return {str(envelope.correlationid): str(envelope.hkparent) for envelope in started}
 
     async def _life(self, agent: Agent) -> None:
         """One process after another for an agent, each until something kills it."""
@@ -397,8 +455,11 @@ class World:
         while True:
             await asyncio.sleep(LOOK_S)
             stuck = self.bed.events(SagaStuck)
+            parents = self._parents()
             for n, said in enumerate(stuck[seen:], start=seen):
-                plan = self.plans[said.saga]
+                if said.effect_key in parents:
+                    continue  # the child is stuck as well, and is looked after
+                plan = self.plans[parents.get(said.saga, said.saga)]
                 plan.stuck += 1
                 if plan.stuck > 1:
                     self.outside.cancel(said.effect_key, None)
@@ -422,7 +483,9 @@ class World:
                 found.append(f"{plan} is completed, and {standing} stand")
             elif record.phase == "compensated" and standing:
                 found.append(f"{plan} is compensated, and {standing} stand")
-            if plan.fault in ("nothing", "hiccup") and not self.crashes and plan.end != "completed":
+            found += self._family(plan, record)
+            doomed = plan.stay is not None and plan.stay.link == "wait" and plan.stay.fault != "nothing"
+            if plan.fault in ("nothing", "hiccup") and not (self.crashes or doomed or plan.end == "completed"):
                 found.append(f"{plan} is not completed, and nothing was in its way")
             if plan.fault == "refused" and "compensated" not in plan.end:
                 found.append(f"{plan} is refused and ends {plan.end}")
@@ -430,6 +493,29 @@ class World:
         for agent in self.bed.agents:
             found += [f"dead letter of {agent.name}: {letter['error']}" for letter in self.bed.dead(agent)]
         return [f"seed {self.seed}: {text}" for text in found]
+
+    def _family(self, plan: Plan, record: Record | None) -> list[str]:
+        """What is wrong between a saga and its child."""
+        saga = self._stays().get(plan.saga)
+        if plan.stay is None or saga is None or record is None:
+            return []
+        child = self._record(saga)
+        if child is None or not child.ended:
+            return [f"the child of {plan} does not end: {child}"]
+        plan.stay_end = child.phase
+        standing = [key for key, (of, _) in self.outside.standing.items() if of == saga]
+        found = []
+        if child.parent != plan.saga:
+            found.append(f"the child of {plan} has parent {child.parent!r}")
+        if len(standing) != (child.phase == "completed"):
+            found.append(f"the child of {plan} is {child.phase}, and {standing} stand")
+        if plan.stay.link == "cascade" and (record.phase, child.phase) == ("compensated", "completed"):
+            found.append(f"{plan} is compensated, and its child is not")
+        if plan.stay.link == "wait" and (record.phase, child.phase) == ("completed", "compensated"):
+            found.append(f"{plan} is completed, and its child is not")
+        if plan.stay.link != "cascade" and plan.stay.fault == "nothing" and child.phase != "completed":
+            found += [] if self.crashes else [f"{plan} has spoilt its child"]
+        return found
 
     def _remembered(self) -> list[str]:
         """What the memory holds that is not true, or was told of twice."""
@@ -457,6 +543,9 @@ class Campaign:
     deaths: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By process and point."""
 
+    families: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """By link, the parent's end and the child's."""
+
     corrected: int = 0
     violations: list[str] = field(default_factory=list)
 
@@ -472,6 +561,8 @@ def campaign(sagas: int, seed: int) -> Campaign:
         total.corrected += world.corrected
         for plan in world.plans.values():
             total.ends[plan.at, plan.fault, plan.end] += 1
+            if plan.stay is not None and plan.stay_end:
+                total.families[plan.stay.link, plan.end.rpartition(" ")[2], plan.stay_end] += 1
         for crash in world.deaths:
             total.deaths[crash.process, crash.point or "at a moment"] += 1
     return total
@@ -484,6 +575,9 @@ def table(total: Campaign) -> str:
     lines = [f"{'fault':12} {'position':>8} " + " ".join(f"{end:>24}" for end in ends)]
     for fault, at in rows:
         lines.append(f"{fault:12} {at + 1:8} " + " ".join(f"{total.ends[at, fault, end]:24}" for end in ends))
+    lines.append("")
+    for (link, end, stay_end), count in sorted(total.families.items()):
+        lines.append(f"child ({link}) {stay_end:12} of a parent {end:12} {count:6}")
     return "\n".join(lines)
 
 

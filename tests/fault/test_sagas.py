@@ -6,7 +6,7 @@ Run `python -m tests.fault.simulated_sagas` for thousands of them, as a table.
 import asyncio
 
 import pytest
-from tests.fault.simulated_sagas import DESKS, FAULTS, MEMORY, Crash, World, campaign
+from tests.fault.simulated_sagas import DESKS, FAULTS, LINKS, MEMORY, Crash, World, campaign
 
 from hocket.crashpoints import POINTS
 from hocket.engine.journal import Journals
@@ -14,7 +14,7 @@ from hocket.engine.parts import Parts
 from hocket.saga.record import COORDINATOR, Record
 from hocket.testing import run_virtual
 
-SAGAS = 60
+SAGAS = 40
 SEEDS = (1, 1001)
 
 ONCE = POINTS[:3]
@@ -31,6 +31,7 @@ def test_whatever_fails_and_whoever_dies_each_saga_ends_and_leaves_nothing_undon
     assert total.violations == []
     assert sum(total.deaths.values()) > SAGAS / 10, "too few died for the run to prove anything"
     assert total.corrected > SAGAS / 4, "hardly anything had been remembered that was undone"
+    assert {link for link, _, _ in total.families} == set(LINKS)
     assert {fault for _, fault, _ in total.ends} == set(FAULTS)
     assert {end for _, _, end in total.ends} >= {"completed", "compensated", "stuck, then compensated"}
 
@@ -40,7 +41,7 @@ def test_everybody_dies_at_the_same_point(point: str) -> None:
     count = 1 if point in ONCE else 2
 
     world = World(
-        POINTS.index(point), crashes=[Crash(name, point, count, 0.0) for name in (*DESKS, COORDINATOR, MEMORY)]
+        POINTS.index(point), sagas=5, crashes=[Crash(name, point, count, 0.0) for name in (*DESKS, COORDINATOR, MEMORY)]
     )
 
     violations = run_virtual(world.live())
@@ -71,14 +72,27 @@ def tell_of_effects_in_an_append_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Journals, "record", apart)
 
 
+def let_children_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Record, "child_started", lambda self, fact, link: [])
+
+
 def note_no_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Parts, "note", lambda self, work: [])
 
 
-@pytest.mark.parametrize("plant", [forget_what_comes_late, tell_of_effects_in_an_append_of_its_own, note_no_parts])
-def test_a_planted_bug_is_found(plant, monkeypatch: pytest.MonkeyPatch) -> None:
+PLANTS = [
+    (forget_what_comes_late, 0),
+    (tell_of_effects_in_an_append_of_its_own, 11),
+    (note_no_parts, 0),
+    (let_children_be, 4),
+]
+"""Each with a seed that soon finds it."""
+
+
+@pytest.mark.parametrize(("plant", "seed"), PLANTS)
+def test_a_planted_bug_is_found(plant, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
 
-    found = (violation for seed in range(20) for violation in run_virtual(World(seed).live()))
+    found = (violation for n in range(20) for violation in run_virtual(World(seed + n).live()))
 
     assert any("is compensated, and" in violation for violation in found)

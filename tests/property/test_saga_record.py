@@ -3,17 +3,19 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Literal
 
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from hocket.saga.record import UNDO_WITHIN_S, Asked, Effect, Record
+from hocket.saga.record import UNDO_WITHIN_S, Asked, Effect, Record, Sent
 from hocket_schemas.cancels import CancelRequested, EffectStatus, RunCancelled
+from hocket_schemas.children import AbortRequested, ChildEnded, ChildStarted
 from hocket_schemas.event import Catalog, Event
 from hocket_schemas.runtime import SagaCompensated, SagaCompleted, SagaStuck
-from hocket_schemas.sagas import Saga
+from hocket_schemas.sagas import Link, Saga
 from hocket_schemas.undoing import EffectDone, EffectUndone, UndoDecided, UndoFailed, UndoRequested
 
 EVENTS = Catalog()
@@ -34,13 +36,14 @@ class Refused(Event, type="record.refused.v1", catalog=EVENTS):
 POLICY = Saga("record-test", starts=Started, done=Ended, fails=[Refused], deadline=timedelta(hours=1))
 
 EFFECTS = [f"e{n}" for n in range(5)]
+CHILDREN = ["c0", "c1"]
 PIVOTS = {"e3": False, "e4": True}
 """Those that are pivots, and whether they can be undone as well."""
 
 MOVES_MAX = 100
 
 LIVES = settings(
-    max_examples=100, stateful_step_count=30, deadline=None, phases=[Phase.generate], report_multiple_bugs=False
+    max_examples=150, stateful_step_count=30, deadline=None, phases=[Phase.generate], report_multiple_bugs=False
 )
 
 
@@ -60,6 +63,9 @@ class Life(RuleBasedStateMachine):
 
         self.said: list[Event] = []
         self.late = False
+        self.family: set[str] = set()
+        """The children that were asked to be undone, and have not answered."""
+
         self.overdue: list[UndoRequested] = []
         """Requests whose answer did not come in time, and may come yet."""
 
@@ -79,10 +85,18 @@ class Life(RuleBasedStateMachine):
                 self.say(self.record.cancelled(fact))
 
     def say(self, facts: Sequence[Event | Asked]) -> None:
-        assert not facts or not self.late, "nothing is said after completion"
+        assert not facts or not self.late or self.record.parent, "nothing is said after completion"
         for fact in facts:
-            if isinstance(fact, Asked):
+            if isinstance(fact, Sent) and isinstance(fact.event, ChildEnded):
+                assert fact.saga == self.record.parent
+                assert fact.event.state == self.record.phase
+            elif isinstance(fact, Sent):
                 assert self.asked is None, "one at a time"
+                assert not self.family, "one at a time"
+                self.family.add(fact.saga)
+            elif isinstance(fact, Asked):
+                assert self.asked is None, "one at a time"
+                assert not self.family, "one at a time"
                 self.asked = fact
                 self.record.awaits(fact, 0.0)
                 self.asks[fact.event.effect_key] += 1
@@ -97,7 +111,7 @@ class Life(RuleBasedStateMachine):
         keys = [effect.key for effect in self.record.effects]
         newer = self.record.effects[keys.index(asked.effect_key) + 1 :]
         [effect] = [effect for effect in self.record.effects if effect.key == asked.effect_key]
-        assert effect.pivot or not [e for e in newer if e.state == "done"], "the newest first"
+        assert effect.pivot or not [e for e in newer if e.standing], "the newest first"
         assert asked.unknown == effect.unknown
 
     def effect(self, key: str) -> Effect | None:
@@ -138,6 +152,30 @@ class Life(RuleBasedStateMachine):
         self.hear(
             RunCancelled(request="r", agent="a", key="k", run="r", event="e", reason="", by="ada", effects=effects)
         )
+
+    @precondition(lambda self: self.record.phase == "open" and not self.heard)
+    @rule()
+    def be_a_child(self) -> None:
+        self.record.parent = "p-1"
+
+    @precondition(lambda self: self.record.parent)
+    @rule(attempt=st.integers(1, 2))
+    def be_aborted(self, attempt: int) -> None:
+        """The parent wants it undone; a second request is a person's, who has the parent retried."""
+        if attempt > 1:
+            for effect in self.record.effects:
+                self.allowed[effect.key] += effect.state == "failed"
+        self.say(self.record.abort_requested(AbortRequested(parent="p-1", reason="it rains", attempt=attempt)))
+
+    @rule(child=st.sampled_from(CHILDREN), link=st.sampled_from(["cascade", "wait", "detach"]))
+    def start_child(self, child: str, link: Link) -> None:
+        self.say(self.record.child_started(ChildStarted(child=child, starts="record.started.v1"), link))
+
+    @rule(child=st.sampled_from(CHILDREN), state=st.sampled_from(["completed", "compensated", "stuck", "foreign"]))
+    def child_tells(self, child: str, state: Literal["completed", "compensated", "stuck", "foreign"]) -> None:
+        if state != "completed":
+            self.family.discard(child)
+        self.say(self.record.child_ended(ChildEnded(child=child, state=state, reason="it snows"), "event"))
 
     @rule()
     def fail(self) -> None:
@@ -218,20 +256,22 @@ class Life(RuleBasedStateMachine):
         states = {effect.state for effect in self.record.effects}
         match self.record.phase:
             case "open" | "running":
-                assert states <= {"done"}
+                assert {effect.state for effect in self.record.effects if effect.link is None} <= {"done"}
                 assert self.asked is None
             case "completed":
-                assert not self.record.effects
+                assert self.record.parent or all(effect.link for effect in self.record.effects)
             case "aborting":
-                assert self.asked is not None, "somebody has to answer, or it never ends"
+                waits = self.asked or self.family or [effect for effect in self.record.effects if effect.lasting]
+                assert waits, "somebody has to answer, or it never ends"
                 assert "failed" not in states
             case "stuck":
                 assert "failed" in states, "there has to be something to decide about"
                 assert all(effect.error for effect in self.record.effects if effect.state == "failed")
                 assert [fact for fact in self.said if isinstance(fact, SagaStuck) and fact.reason]
             case "compensated":
-                assert states <= {"undone", "void", "skipped"}
+                assert states <= {"undone", "void", "skipped", "over"}
                 assert self.asked is None
+                assert not self.family
                 assert isinstance(self.said[-1], SagaCompensated)
 
     @invariant()
@@ -250,6 +290,12 @@ class Life(RuleBasedStateMachine):
                 self.decide("skip", None)
             elif self.asked is not None:
                 self.answer("undone")
+            elif self.family:
+                self.child_tells(next(iter(self.family)), "compensated")
+            elif self.record.phase == "aborting":
+                lasting = [effect.key for effect in self.record.effects if effect.lasting]
+                assert lasting, "somebody has to answer, or it never ends"
+                self.child_tells(lasting[0], "completed")
             else:
                 self.expire()
             self.is_where_it_says()

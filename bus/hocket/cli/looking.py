@@ -56,9 +56,10 @@ async def _sagas(
             print_json({**told, "knowledge": known, "budget": budget})
         else:
             _print_sagas(lines)
+            _print_family(lines[0])
             print()
             _print_entries(facts)
-            if record is not None and record.effects:
+            if record is not None and any(effect.link is None for effect in record.effects):
                 print()
                 _print_effects(record)
             if known:
@@ -88,6 +89,19 @@ def _print_sagas(lines: list[SagaLine]) -> None:
             say(f"{line.id}: {line.reason}; next: hocket saga retry|skip|resolve {line.id}")
 
 
+def _print_family(line: SagaLine) -> None:
+    """Which saga started it, and which it has started."""
+    if line.parent:
+        print(f"\nchild of {line.parent}")
+    if line.children:
+        print()
+        print_table(
+            ("child", "began with", "state", "why"),
+            ((child.id, child.starts, child.state, child.reason) for child in line.children),
+            empty="",
+        )
+
+
 def _print_effects(record: Record) -> None:
     """What the saga did outside, and how far its undoing has come."""
     told = {
@@ -104,6 +118,7 @@ def _print_effects(record: Record) -> None:
         (
             (e.name, e.agent, "unknown" if e.unknown and e.state == "done" else told[e.state], e.key, e.error)
             for e in record.effects
+            if e.link is None
         ),
         empty="",
     )

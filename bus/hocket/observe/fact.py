@@ -40,6 +40,9 @@ class Fact:
     """When the log stored it, by the server's clock, RFC 3339."""
 
     data: Any
+    parent: str | None = None
+    """The saga that its saga is a child of, if the event says so."""
+
     trouble: str = ""
     """Why it cannot be read; empty: it can."""
 
@@ -69,6 +72,7 @@ def fact_of(delivery: Delivery) -> Fact:
         time=envelope.time,
         stored=stored_at(delivery.message.time_ns),
         data=envelope.data,
+        parent=envelope.hkparent,
         trouble=trouble,
     )
 

@@ -1,7 +1,7 @@
 """The sagas in the log: what started each, where it stands, and how it ended."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from pydantic import ValidationError
@@ -11,6 +11,7 @@ from hocket.clock import utc
 from hocket.observe.fact import Fact, fact_of
 from hocket.saga.record import COORDINATOR, Record
 from hocket.subjects import Names, shard_of
+from hocket_schemas.children import ChildEnded, ChildStarted
 from hocket_schemas.moment import datetime_of
 from hocket_schemas.runtime import SagaCancelled, SagaCompensated, SagaCompleted, SagaExpired, SagaFailed, SagaStuck
 from hocket_schemas.sagas import Saga
@@ -78,6 +79,26 @@ class SagaLine:
     reason: str = ""
     """Why it was undone, or is stuck."""
 
+    parent: str | None = None
+    """The saga that started it."""
+
+    children: tuple["Child", ...] = ()
+    """The sagas that it has started, in log order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A saga that another one has started, as that one knows it."""
+
+    id: str
+    starts: str
+    """The type of its first event."""
+
+    state: str = "started"
+    """The newest that it has told: `completed`, `compensated` or `stuck`."""
+
+    reason: str = ""
+
 
 @dataclass(slots=True)
 class _Fold:
@@ -88,6 +109,8 @@ class _Fold:
     events: int = 0
     ends: list[Fact] = field(default_factory=list)
     then: Fact | None = None
+    parent: str | None = None
+    children: dict[str, Child] = field(default_factory=dict)
     policy: Saga | None = None
 
 
@@ -106,6 +129,8 @@ def fold(policies: Sequence[Saga], facts: Iterable[Fact], now_s: float) -> list[
         known.started = min(known.started, fact.stored)
         if fact.stored >= known.newest.stored:
             known.newest = fact
+        known.parent = known.parent or fact.parent
+        _hear_of_children(known.children, fact)
         known.policy = known.policy or by_start.get(fact.type)
         if fact.type in ends:
             known.ends.append(fact)
@@ -137,7 +162,9 @@ def _line(saga: str, known: _Fold, now_s: float) -> SagaLine:
     policy = known.policy
     state, ended_by = SagaState.OPEN, None
     deadline = datetime_of(known.started) + policy.deadline if policy else None
-    for fact in sorted(known.ends, key=lambda fact: fact.stored):
+    # With children the coordinator alone can tell: the end may have to wait for theirs.
+    ends = [fact for fact in known.ends if fact.type in _SAID or not known.children]
+    for fact in sorted(ends, key=lambda fact: fact.stored):
         said = _SAID.get(fact.type) or (_meaning(policy, fact.type) if policy else None)
         if said:
             state, ended_by = said, fact.id
@@ -145,7 +172,7 @@ def _line(saga: str, known: _Fold, now_s: float) -> SagaLine:
     else:
         if deadline is not None:
             state = SagaState.EXPIRED if utc(now_s) > deadline else SagaState.RUNNING
-    if known.then is not None and state is not SagaState.COMPLETED:
+    if known.then is not None:
         state = _THEN[known.then.type]
     return SagaLine(
         id=saga,
@@ -159,7 +186,21 @@ def _line(saga: str, known: _Fold, now_s: float) -> SagaLine:
         events=known.events,
         ended_by=ended_by,
         reason=str(known.then.data.get("reason", "")) if known.then and isinstance(known.then.data, dict) else "",
+        parent=known.parent,
+        children=tuple(known.children.values()),
     )
+
+
+def _hear_of_children(children: dict[str, Child], fact: Fact) -> None:
+    """Take note of a child that began, or of how one stands."""
+    if fact.type not in (ChildStarted.event_type, ChildEnded.event_type) or not isinstance(fact.data, dict):
+        return
+    child = str(fact.data.get("child"))
+    if fact.type == ChildStarted.event_type:
+        children.setdefault(child, Child(child, str(fact.data.get("starts"))))
+    elif child in children:
+        told = {"state": str(fact.data.get("state")), "reason": str(fact.data.get("reason", ""))}
+        children[child] = replace(children[child], **told)
 
 
 def _meaning(policy: Saga, event_type: str) -> SagaState | None:
@@ -171,4 +212,4 @@ def _meaning(policy: Saga, event_type: str) -> SagaState | None:
     return None
 
 
-__all__ = ["SagaLine", "SagaState", "facts_in", "fold", "record_of"]
+__all__ = ["Child", "SagaLine", "SagaState", "facts_in", "fold", "record_of"]
