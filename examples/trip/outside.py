@@ -220,6 +220,8 @@ class Outside:
     def __init__(self, books: Books, *, may_kill: bool = False) -> None:
         self._books = books
         self._may_kill = may_kill
+        self._on_their_way: dict[tuple[str, str], float] = {}
+        """What was asked for and is not done yet, by desk and key, and when it will be."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request, and hang up."""
@@ -265,6 +267,9 @@ class Outside:
         fault = self._books.fault_of(desk, does, given)
         self._books.called(desk, does, given, fault.how if fault else "done")
         if fault is None:
+            left_s = self._on_their_way.get((desk, given["key"]), 0.0) - time.time()
+            if does == "find" and left_s > 0:
+                return Answer(503, {"error": "it is being booked"}, retry_after_s=left_s)  # so nobody can say no yet
             return self._books.do(desk, does, given)
         answer = self._books.do(desk, does, given) if fault.after else None
         match fault.how:
@@ -284,7 +289,10 @@ class Outside:
                 os.kill(int(pid), signal.SIGKILL)
                 raise EOFError
             case _:
+                if answer is None and does == "book":
+                    self._on_their_way[desk, given["key"]] = time.time() + fault.delay_s
                 await asyncio.sleep(fault.delay_s)
+                self._on_their_way.pop((desk, given["key"]), None)
                 return answer or self._books.do(desk, does, given)
 
     def _fault(self, given: dict[str, Any]) -> Fault:

@@ -123,6 +123,21 @@ async def test_what_is_late_is_done_although_nobody_waits_for_the_answer(outside
     assert before == {}
 
 
+async def test_what_is_on_its_way_is_not_said_to_be_nothing(outside: Ledger) -> None:
+    await break_down(desk="payments", does="book", how="late", delay_s=0.6, times=1)
+
+    late = asyncio.ensure_future(book("payments", "k-1", saga="s-1", cents=100))
+    async with asyncio.timeout(10):
+        while "late" not in await outcomes("payments"):  # noqa: ASYNC110  # it is another process that is waited for
+            await asyncio.sleep(0.01)
+    with pytest.raises(OutOfOrder, match="being booked") as raised:
+        await find("payments", "k-1")
+    booked = await late
+
+    assert 0 < raised.value.retry_after_s <= 0.6
+    assert await find("payments", "k-1") == booked
+
+
 async def test_what_is_cancelled_before_it_comes_late_is_refused_when_it_comes(outside: Ledger) -> None:
     await break_down(desk="flights", does="book", how="late", delay_s=0.3, times=1)
 
