@@ -187,11 +187,20 @@ class Campaign:
         await asyncio.sleep(PATIENCE_S)
         if trip.end != "stuck":
             return  # it went forward after all
-        decision = UndoDecided(decision="retry", by="bob")
-        if stuck.effect == "pay" or len(trip.stuck) >= TRIES_MAX:
-            await desks.cancel(DESKS[stuck.effect], stuck.effect_key, saga=trip.saga)
-            decision = UndoDecided(decision="resolve", by="bob", reason="done by hand")
+        by_hand = stuck.effect == "pay" or len(trip.stuck) >= TRIES_MAX
+        decision = UndoDecided(decision="resolve" if by_hand else "retry", by="bob")
         await bus.command(decision, to="coordinator", key=trip.saga, saga=trip.saga, timeout_s=60)
+        if by_hand and await self._undone(trip):
+            await desks.cancel(DESKS[stuck.effect], stuck.effect_key, saga=trip.saga)
+
+    async def _undone(self, trip: Trip) -> bool:
+        """Whether a trip ended so: it may have gone forward before anybody heard of the decision about it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_S):
+                while trip.end not in ("completed", "compensated"):
+                    self._changed.clear()
+                    await self._changed.wait()
+        return trip.end == "compensated"
 
     async def _reap(self, fleet: Fleet) -> None:
         """Kill one process after the other, at random moments."""
