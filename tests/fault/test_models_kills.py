@@ -11,7 +11,10 @@ from tests.fault.services import hosted, written
 
 from hocket_schemas.envelope import Envelope
 
-KILLS = int(os.environ.get("HOCKET_MODEL_KILLS", "2"))
+SLOW_S = 0.2
+"""How long the model thinks."""
+
+KILLS = int(os.environ.get("HOCKET_MODEL_KILLS", "3"))
 """More of them take a second each; 30 is a campaign."""
 
 SEED = 7
@@ -97,7 +100,7 @@ async def test_an_agent_survives_kills_and_nothing_finished_is_asked_for_or_done
 ) -> None:
     rng = random.Random(SEED)
     service = written(tmp_path / "researcher", RESEARCHER, MANIFEST)
-    async with scripted(tmp_path, {"turns": TURNS, "slow_s": 0.02 * KILLS}) as served:
+    async with scripted(tmp_path, {"turns": TURNS, "slow_s": SLOW_S}) as served:
         environment = {"MODEL_URL": served.url}
         async with (
             hosted(service, nats_url, domain, environment=environment) as (fleet, bus),
@@ -106,11 +109,11 @@ async def test_an_agent_survives_kills_and_nothing_finished_is_asked_for_or_done
         ):
             put = Envelope(id="one", source="/test", type="research.put.v1", data={"text": "go"}, partitionkey="k")
             await bus.publish_envelope(put)
-            killed_at_work = 0
             for _ in range(KILLS):
                 before = len(served.lines("asked"))
-                await asyncio.sleep(rng.random() * 0.3)
-                killed_at_work += len(served.lines("asked")) > before
+                while len(served.lines("asked")) == before:  # noqa: ASYNC110  # it is another process that is waited for
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(rng.random() * 1.2 * SLOW_S)  # sometimes it has been answered by then
                 fleet.kill("researcher")
                 await fleet.ready(30)
             delivery = await anext(answers)
@@ -122,7 +125,7 @@ async def test_an_agent_survives_kills_and_nothing_finished_is_asked_for_or_done
     assert len(asked) <= len(TURNS) + KILLS, "each kill leaves one request unfinished, and that one alone is made again"
     assert done == {"tea": 1, "cups": 1, "milk": 1}
     assert delivery.envelope.data == {"text": "all is done", "requests": len(TURNS), "tokens": sum(tokens.values())}
-    assert killed_at_work >= KILLS // 3, "hardly anything was killed at work, so nothing was proved"
+    assert len(asked) > len(TURNS), "no kill met a request, so nothing was proved"
 
 
 async def test_a_model_that_fails_stalls_and_talks_rubbish_is_asked_until_it_answers(
