@@ -192,7 +192,7 @@ def test_neither_leaving_in_good_order_nor_a_doubt_within_the_process_counts(int
 
 
 def test_those_that_are_tried_alone_take_no_slot_from_new_events() -> None:
-    agent, processes = Agent("narrow", limits=replace(LIMITS, concurrency=2)), Processes()
+    agent, processes = Agent("narrow", limits=replace(LIMITS, concurrency=2, slow_s=20.0)), Processes()
 
     @agent.on(Given)
     async def take(event: Given) -> Taken:

@@ -33,9 +33,6 @@ ENDS_MIN = 2
 COURTESY_S = 0.3
 """How long an event that has ended two processes waits for others to come before it that have ended only one."""
 
-ALONE_S = 60.0
-"""How long an event is tried alone; then the next one is begun beside it, so that one that hangs holds up no other."""
-
 
 class Trials:
     """Who is under suspicion in one tenure, and whose turn it is."""
@@ -52,6 +49,10 @@ class Trials:
     ) -> None:
         self._tenure = tenure
         self._committer = committer
+        self._alone_s = limits.slow_s
+        """How long an event is tried alone; then the next one is begun beside it, so that one that waits for something
+        outside holds up no other. What blocks the event loop stays alone for as long as it does."""
+
         self._process = process
         self._aside = aside
         self._claimed_s = process.clock.now_s()
@@ -129,7 +130,7 @@ class Trials:
                 holds = False
                 self._line.go()
 
-        end = asyncio.get_running_loop().call_later(ALONE_S, release)
+        end = asyncio.get_running_loop().call_later(self._alone_s, release)
         try:
             yield
         finally:
