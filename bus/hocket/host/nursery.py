@@ -219,7 +219,11 @@ def _serve(link: socket.socket) -> None:
                     os.close(woken)
                     os.close(wake)
                     os._exit(_live(orjson.loads(packet), *descriptors))
-                link.send(orjson.dumps({"born": pid}))
+                try:
+                    link.send(orjson.dumps({"born": pid}))
+                except OSError:  # nobody is left who would ever end it
+                    os.kill(pid, signal.SIGKILL)
+                    return
             for descriptor in descriptors:
                 os.close(descriptor)
 
