@@ -17,13 +17,14 @@ _ENDED = frozenset({b"Z", b"X", b"x"})
 
 def own_name() -> str | None:
     """The name of the process that asks, for `has_ended` in another one; None where the system does not tell."""
-    around, stat = _around(), _stat(os.getpid())
-    return f"{around}/{os.getpid()}/{stat[1]}" if around and stat else None
+    return _name(os.getpid())
 
 
 def has_ended(name: str | None) -> bool:
     """Whether the process of that name is certainly gone."""
-    around, _, process = (name or "").rpartition("/")[0].rpartition("/")
+    if name is None or name == own_name():
+        return False
+    around, _, process = name.rpartition("/")[0].rpartition("/")
     if not around or around != _around() or not process.isdecimal():
         return False
     pid = int(process)
@@ -35,6 +36,13 @@ def has_ended(name: str | None) -> bool:
         return False
     stat = _stat(pid)
     return stat is not None and (stat[0] in _ENDED or f"{around}/{pid}/{stat[1]}" != name)
+
+
+@lru_cache(maxsize=1)
+def _name(pid: int) -> str | None:
+    """The process that asks; by its PID, since a fork has another name."""
+    around, stat = _around(), _stat(pid)
+    return f"{around}/{pid}/{stat[1]}" if around and stat else None
 
 
 @lru_cache(maxsize=1)

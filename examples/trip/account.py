@@ -121,10 +121,13 @@ class Account:
 
     def victim(self, at_s: float, rng: random.Random) -> str:
         """Who should die now: whoever did so least on the trips on which something is going wrong."""
-        hits = self._hits()
-        rows = {trip.row for trip in self.trips if trip.ended_s is None and trip.hit(at_s)}
-        needed = {name: sum(not hits[*row, name] for row in rows) for name in SERVICES}
+        needed = self.needed(at_s, self.hits())
         return max(SERVICES, key=lambda name: (needed[name], rng.random()))
+
+    def needed(self, at_s: float, hits: Mapping[tuple[str, int, str], int]) -> Counter[str]:
+        """Whose death now would be the first of its kind, and on how many lines of the table, given the `hits`."""
+        rows = {trip.row for trip in self.trips if trip.ended_s is None and trip.hit(at_s)}
+        return Counter(name for row in rows for name in SERVICES if not hits.get((*row, name)))
 
     def judge(self, sagas: Mapping[str, Mapping[str, Any]]) -> list[str]:
         """What contradicts the ends, given the ledger: what of each saga still stands, and what it comes to."""
@@ -135,7 +138,7 @@ class Account:
         return list(self._gaps())
 
     def _gaps(self) -> Iterator[str]:
-        hits = self._hits()
+        hits = self.hits()
         for fault, at in ROWS:
             where = f"{fault!r} at {POSITIONS[at]}"
             if not any(trip.row == (fault, at) and trip.happened for trip in self.trips):
@@ -145,14 +148,14 @@ class Account:
                 if not hits[fault, at, name]:
                     yield f"{name} was never killed after {where}"
 
-    def _hits(self) -> Counter[tuple[str, int, str]]:
+    def hits(self) -> Counter[tuple[str, int, str]]:
         """How often somebody died on a trip, by line of the table and service."""
         happened = [trip for trip in self.trips if trip.happened]
         return Counter((trip.fault, trip.at, name) for at_s, name in self.kills for trip in happened if trip.hit(at_s))
 
     def table(self) -> str:
         """Fault x position: how many, how they ended, and how often each process died on one of them."""
-        hits = self._hits()
+        hits = self.hits()
         counts = Counter((trip.fault, trip.at, trip.outcome) for trip in self.trips)
         ends = sorted({end for _, _, end in counts})
         lines = [

@@ -39,6 +39,9 @@ DESKS = {"book_flight": "flights", "book_room": "hotels", "reserve": "reservatio
 AT_ONCE = 60
 DEADLINE_S = 60.0
 KILL_EACH_S = 6.0
+LOOK_S = 0.02
+"""How often it is looked whether something new can be tried: a trip that is refused at once is over soon after."""
+
 PATIENCE_S = 6.0
 """How long a person waits before deciding about what is stuck: it may still go forward."""
 
@@ -203,10 +206,15 @@ class Campaign:
         return trip.end == "compensated"
 
     async def _reap(self, fleet: Fleet) -> None:
-        """Kill one process after the other, at random moments."""
+        """Kill one process after the other, at random moments, or a little later if something new can be tried then."""
+        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._kill_each_s * (0.5 + self._rng.random()))
             await self._look()
+            until_s, hits = loop.time() + self._kill_each_s / 2, self.account.hits()
+            while not self.account.needed(self._clock.now_s(), hits) and loop.time() < until_s:
+                await asyncio.sleep(LOOK_S)
+                await self._look()
             name = self.account.victim(self._clock.now_s(), self._rng)
             if name in fleet.pids:
                 with suppress(ProcessLookupError):
