@@ -11,10 +11,10 @@ from tests.fault.services import hosted, written
 
 from hocket_schemas.envelope import Envelope
 
-SLOW_S = 0.2
+SLOW_S = 0.1
 """How long the model thinks."""
 
-KILLS = int(os.environ.get("HOCKET_MODEL_KILLS", "3"))
+KILLS = int(os.environ.get("HOCKET_MODEL_KILLS", "2"))
 """More of them take a second each; 30 is a campaign."""
 
 SEED = 7

@@ -10,9 +10,10 @@ import random
 import re
 from bisect import bisect_left
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from hocket.clock import Clock, SystemClock
 from hocket.errors import (
@@ -29,7 +30,6 @@ from hocket.log.base import APPEND_MESSAGES_MAX, Expect, Message, Seq, Write
 PAYLOAD_BYTES_MAX = 1 << 20
 """The server's default payload limit."""
 
-_WILDCARD = re.compile(r"[*>]")
 
 LISTENER_MESSAGES_MAX = 1024
 """A slow listener keeps this many messages and loses the oldest."""
@@ -96,7 +96,7 @@ class MemoryServer:
         self._expiries: list[tuple[float, int]] = []
         self._durables: dict[str, _Durable] = {}
         self._waiting: dict[asyncio.Future[None], None] = {}  # ordered, so that a seed replays exactly
-        self._listeners: dict[int, tuple[str, list[str], deque[Message], asyncio.Event]] = {}
+        self._listeners: dict[int, tuple[Callable[[str], bool], deque[Message], asyncio.Event]] = {}
         self._serial = 0
 
     def connect(self, faults: Faults | None = None) -> "MemoryLog":
@@ -143,14 +143,13 @@ class MemoryServer:
     def since(self, start: int, filters: Sequence[str], most: int) -> list[Message]:
         """Up to `most` messages from `start` on that match."""
         self._expire()
-        patterns = [_selective(pattern) for pattern in filters]
+        matches = matching(filters)
         found: list[Message] = []
         for index in range(bisect_left(self._seqs, start), len(self._seqs)):
             message = self._at.get(self._seqs[index])
             if message is None:
                 continue
-            subject = message.subject
-            if any(subject.startswith(prefix) and matches(subject, pattern) for prefix, pattern in patterns):
+            if matches(message.subject):
                 found.append(message)
                 if len(found) == most:
                     break
@@ -239,8 +238,8 @@ class MemoryServer:
     def tell(self, subject: str, data: bytes) -> None:
         """Hand a message to whoever listens now."""
         message = Message(subject, Seq(0), data)
-        for prefix, pattern, queue, ready in self._listeners.values():
-            if subject.startswith(prefix) and matches(subject, pattern):
+        for matches, queue, ready in self._listeners.values():
+            if matches(subject):
                 queue.append(message)
                 ready.set()
 
@@ -251,7 +250,7 @@ class MemoryServer:
         serial = self._serial
         queue: deque[Message] = deque(maxlen=LISTENER_MESSAGES_MAX)
         ready = asyncio.Event()
-        self._listeners[serial] = (*_selective(pattern), queue, ready)
+        self._listeners[serial] = (matching([pattern]), queue, ready)
 
         async def heard() -> AsyncIterator[Message]:
             while True:
@@ -405,23 +404,37 @@ class _MemoryConsumption:
         """See `Consumption.ack`. The twin keeps no lag, so there is nothing to do."""
 
 
-def _selective(pattern: str) -> tuple[str, list[str]]:
-    """What matching subjects begin with, which tells most others at once, and the pattern's tokens."""
-    return _WILDCARD.split(pattern)[0], pattern.split(".")
+def matching(filters: Sequence[str]) -> Callable[[str], bool]:
+    """Tells which subjects are under any of some filters, with NATS wildcards `*` and `>`."""
+    exact: set[str] = set()
+    above: set[str] = set()
+    inner: list[str] = []
+    for pattern in filters:
+        head, _, last = pattern.rpartition(".")
+        if "*" in head or last == ">":
+            inner.append(pattern)
+        elif last == "*":
+            above.add(head)
+        else:
+            exact.add(pattern)
+
+    inside = _compiled(tuple(inner)).fullmatch if inner else None
+
+    def matches(subject: str) -> bool:
+        if subject in exact or (above and subject.rpartition(".")[0] in above):
+            return True
+        return inside is not None and inside(subject) is not None
+
+    return matches
 
 
-def matches(subject: str, pattern: Sequence[str]) -> bool:
-    """Whether a subject matches a pattern, given as its tokens, with NATS wildcards `*` and `>`."""
-    tokens = subject.split(".")
-    if pattern[-1] != ">":
-        if len(tokens) != len(pattern):
-            return False
-    elif len(tokens) < len(pattern):
-        return False
-    for have, want in zip(tokens, pattern, strict=False):
-        if want not in (have, "*"):
-            return want == ">"
-    return True
+@lru_cache(maxsize=1024)
+def _compiled(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    tokens = ([_TOKENS.get(token) or re.escape(token) for token in pattern.split(".")] for pattern in patterns)
+    return re.compile("|".join(map(r"\.".join, tokens)))
+
+
+_TOKENS = {"*": r"[^.]+", ">": r".+"}
 
 
 def _size(message: Message) -> int:
