@@ -310,6 +310,20 @@ def test_a_saga_ends_whatever_is_heard_of_it_and_asks_for_each_undo_once() -> No
     run_state_machine_as_test(Life, settings=settings(LIVES, phases=list(Phase)))
 
 
+def test_a_saga_that_had_completed_before_its_parent_was_aborted_does_not_complete_again() -> None:
+    life = Life()
+    life.be_a_child()
+    life.do(key="e3")
+    life.start(event="one")
+    life.complete()
+
+    life.be_aborted(attempt=1)
+    life.complete()
+
+    life.asks_for_nothing_twice()
+    assert life.record.phase == "stuck", "it is past a pivot"
+
+
 def forget_what_comes_late(record: Record, fact: EffectDone) -> list[Event | Asked]:
     return [] if record.phase == "compensated" else take(record, fact)
 

@@ -92,8 +92,11 @@ class Record(BaseModel):
         return self.started_by == event_id
 
     def done(self, policy: Saga, event_id: str) -> list[Said]:
-        """The event that completes the policy came. In time, or past a pivot that it was stuck at: it went forward."""
-        if not (self.phase == "running" or self._forward) or policy.name != self.name:
+        """The event that completes the policy came. In time, or past a pivot that it was stuck at: it went forward.
+
+        A saga that had completed before its parent was aborted does not complete once more.
+        """
+        if not (self.phase == "running" or (self._forward and not self.ended_by)) or policy.name != self.name:
             return []
         for effect in self.effects:
             if effect.state == "failed":
