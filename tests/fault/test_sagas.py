@@ -6,7 +6,9 @@ Run `python -m tests.fault.simulated_sagas` for thousands of them, as a table.
 import asyncio
 
 import pytest
-from tests.fault.simulated_sagas import DESKS, FAULTS, LINKS, MEMORY, Crash, World, campaign
+from tests.fault.saga_world import Crash, World
+from tests.fault.simulated_sagas import campaign
+from tests.fault.trips import DESKS, FAULTS, LINKS, MEMORY
 
 from hocket.crashpoints import POINTS
 from hocket.engine.journal import Journals

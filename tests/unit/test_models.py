@@ -1,121 +1,19 @@
 """Agents with models: what a model or a tool has answered is never asked for again, whatever happens to the handler."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from datetime import timedelta
 from typing import Any
 
-import pytest
 from pydantic import BaseModel
 from pydantic_ai import Agent as Asked
-from pydantic_ai import ModelRetry, RunContext, UsageLimits
+from pydantic_ai import RunContext, UsageLimits
 from pydantic_ai.exceptions import ModelHTTPError, UsageLimitExceeded
-from pydantic_ai.messages import (
-    ModelMessage,
-    ModelResponse,
-    PartDeltaEvent,
-    TextPart,
-    TextPartDelta,
-    ToolCallPart,
-    ToolReturnPart,
-)
+from pydantic_ai.messages import ModelMessage, ModelResponse, PartDeltaEvent, TextPart, TextPartDelta
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.models.test import TestModel as AnyModel
-from pydantic_ai.toolsets import FunctionToolset
+from tests.unit.scripted import Case, Script, breaks, call
 
-from hocket import Agent, Context, Retry
-from hocket.errors import UsageError
-from hocket.llm import Approvals, Durable, ask_model, effect_tool
-from hocket.observe.history import Remembered, history
-from hocket.testing import Bed, run_virtual
-from hocket_schemas.approvals import ApprovalRequested
-from hocket_schemas.event import Catalog, Event
-
-EVENTS = Catalog()
-
-
-class Put(Event, type="question.put.v1", catalog=EVENTS):
-    text: str = "?"
-
-
-class Answered(Event, type="question.answered.v1", catalog=EVENTS):
-    text: str
-
-
-def call(name: str, /, id: str = "", **arguments: Any) -> ToolCallPart:
-    return ToolCallPart(name, arguments, tool_call_id=id or f"{name}-{'-'.join(map(str, arguments.values()))}")
-
-
-class Script:
-    """A model that plays one turn after the other: calls of tools, a text, or a failure; the last says what came."""
-
-    def __init__(self, *turns: list[ToolCallPart] | str | Exception) -> None:
-        self.turns = list(turns)
-        self.requests: list[int] = []
-        self.model = FunctionModel(self.respond)
-
-    async def respond(self, messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
-        turn = sum(isinstance(message, ModelResponse) for message in messages)
-        self.requests.append(turn)
-        await asyncio.sleep(1)
-        if turn == len(self.turns):
-            return ModelResponse(parts=[TextPart(f"{told(messages)}")])
-        match self.turns[turn]:
-            case Exception() as failure:
-                self.turns.pop(turn)
-                raise failure
-            case str(text):
-                return ModelResponse(parts=[TextPart(text)])
-            case calls:
-                return ModelResponse(parts=list(calls))
-
-
-def told(messages: list[ModelMessage]) -> list[Any]:
-    return [part.content for message in messages for part in message.parts if isinstance(part, ToolReturnPart)]
-
-
-class Case:
-    """One agent of hocket, the handler of which does what a test says."""
-
-    def __init__(self, answer: Callable[[Context], Awaitable[str]], *, retry: Retry | None = None) -> None:
-        self.attempts = 0
-        self.crew = Agent("crew")
-
-        async def handle(event: Put, ctx: Context) -> Answered:
-            self.attempts += 1
-            return Answered(text=await answer(ctx))
-
-        self.crew.on(Put, retry=retry)(handle)
-        self.bed: Bed
-        self.steps: list[str] = []
-
-    def play(self, script: Callable[["Case"], Coroutine[Any, Any, None]] | None = None) -> str:
-        """What is answered in the end; or the error of the dead letter."""
-
-        async def main() -> str:
-            async with Bed(self.crew) as self.bed:
-                await self.bed.publish(Put(), key="k")
-                if script is not None:
-                    await script(self)
-                await self.bed.quiet()
-                entries = [entry for entry in await history(self.bed.bus, "k") if isinstance(entry, Remembered)]
-                self.steps = [entry.name.partition(": ")[2] or entry.name for entry in entries]
-                answers = [answer.text for answer in self.bed.events(Answered)]
-                return answers[0] if answers else str(self.bed.dead(self.crew)[0]["error"])
-
-        return run_virtual(main())
-
-
-def breaks(times: int) -> Callable[[], None]:
-    """Fails so many times."""
-    left = [times]
-
-    def fail() -> None:
-        if left[0]:
-            left[0] -= 1
-            raise ConnectionError("not yet")
-
-    return fail
+from hocket import Context, Retry
+from hocket.llm import Durable, ask_model
 
 
 def test_a_handler_that_runs_again_reads_what_models_and_tools_have_answered() -> None:
@@ -144,154 +42,6 @@ def test_a_handler_that_runs_again_reads_what_models_and_tools_have_answered() -
         "look look-3",
         "model.request",
     ]
-
-
-def test_calls_of_tools_side_by_side_are_told_apart_whichever_comes_first() -> None:
-    script, fail = Script([call("nap", s=3), call("nap", s=1), call("nap", s=2)]), breaks(1)
-    asked, napped = Asked(script.model, name="asked"), []
-
-    @asked.tool_plain
-    async def nap(s: int) -> int:
-        await asyncio.sleep(s)
-        if s == 2:
-            fail()
-        napped.append(s)
-        return s
-
-    async def answer(ctx: Context) -> str:
-        return (await ask_model(ctx, asked, "sleep")).output
-
-    assert Case(answer).play() == "[3, 1, 2]"
-    assert sorted(napped) == [1, 2, 3], "what was done beside the failure is not done again"
-
-
-def test_effects_that_a_model_asks_for_happen_once_and_in_its_order() -> None:
-    script, fail, booked = (
-        Script([call("book", route="a"), call("book", route="b"), call("book", route="c")]),
-        breaks(2),
-        [],
-    )
-
-    async def answer(ctx: Context) -> str:
-        result = await ask_model(ctx, asked, "travel")
-        fail()
-        return result.output
-
-    case = Case(answer)
-
-    @case.crew.effect(idempotent=True)
-    async def book(route: str, *, key: str) -> str:
-        """Book a seat on a route."""
-        booked.append((route, key))
-        return f"seat on {route}"
-
-    asked = Asked(script.model, name="asked", tools=[effect_tool(book)])
-
-    assert case.play() == "['seat on a', 'seat on b', 'seat on c']"
-    assert [route for route, _ in booked] == ["a", "b", "c"]
-    assert len({key for _, key in booked}) == 3
-    assert [step.rpartition(".")[2] for step in case.steps].count("book") == 6, "an intent and an outcome for each"
-
-
-def test_a_model_is_shown_an_effect_without_its_key() -> None:
-    crew = Agent("crew")
-
-    @crew.effect()
-    async def book(route: str, seats: int = 1, *, key: str) -> str:
-        """Book seats."""
-        return route
-
-    tool = effect_tool(book)
-
-    assert (tool.name, tool.description) == ("book", "Book seats.")
-    assert set(tool.function_schema.json_schema["properties"]) == {"route", "seats"}
-    assert tool.function_schema.json_schema["required"] == ["route"]
-
-
-async def test_an_effect_is_refused_where_there_is_no_run() -> None:
-    crew = Agent("crew")
-
-    @crew.effect()
-    async def book(route: str) -> str:
-        return route
-
-    with pytest.raises(UsageError, match="ask the agent by ask_model"):
-        await Asked(AnyModel(), tools=[effect_tool(book)]).run("travel")
-
-
-def buyer(script: Script, bought: list[int], **durable: Any) -> Asked[None, str]:
-    asked = Asked(script.model, name="buyer", capabilities=[Durable(**durable)])
-
-    @asked.tool_plain(requires_approval=True)
-    async def buy(cents: int) -> str:
-        bought.append(cents)
-        return f"bought for {cents}"
-
-    return asked
-
-
-async def two_days(case: Case) -> None:
-    await case.bed.settled()
-    await case.bed.pass_time(timedelta(days=2))
-
-
-def test_a_call_that_wants_an_approval_waits_for_two_days_in_the_log() -> None:
-    script, bought = Script([call("buy", cents=700)]), list[int]()
-    asked = buyer(script, bought)
-
-    async def answer(ctx: Context) -> str:
-        return (await ask_model(ctx, asked, "buy")).output
-
-    async def wait(case: Case) -> None:
-        await two_days(case)
-        assert bought == []
-        assert [request.details for request in case.bed.events(ApprovalRequested)] == [{"cents": 700}]
-        await case.bed.decide(by="ada")
-
-    assert Case(answer).play(wait) == "['bought for 700']"
-    assert (script.requests, bought) == ([0, 1], [700])
-
-
-@pytest.mark.parametrize(
-    ("terms", "decision", "outcome", "spent"),
-    [
-        ({}, {"edited": {"cents": 100}}, "['bought for 100']", [100]),
-        ({}, {"option": "deny", "reason": "too dear"}, "['The call was not approved: too dear.']", []),
-        ({"timeout": timedelta(days=1)}, None, "['The call was not approved: expired.']", []),
-    ],
-    ids=["edited", "denied", "expired"],
-)
-def test_what_people_decide_is_what_the_tool_and_the_model_get(
-    terms: dict[str, Any], decision: dict[str, Any] | None, outcome: str, spent: list[int]
-) -> None:
-    bought = list[int]()
-    asked = buyer(Script([call("buy", cents=700)]), bought, approvals=Approvals(**terms))
-
-    async def answer(ctx: Context) -> str:
-        return (await ask_model(ctx, asked, "buy")).output
-
-    async def decide(case: Case) -> None:
-        await two_days(case)
-        if decision is not None:
-            await case.bed.decide(**decision)
-
-    assert Case(answer).play(decide) == outcome
-    assert bought == spent
-
-
-def test_several_approvals_of_one_turn_are_asked_for_one_after_the_other() -> None:
-    script, bought = Script([call("buy", cents=1), call("buy", cents=2)]), list[int]()
-    asked = buyer(script, bought)
-
-    async def answer(ctx: Context) -> str:
-        return (await ask_model(ctx, asked, "buy")).output
-
-    async def decide(case: Case) -> None:
-        await case.bed.decide()
-        await case.bed.decide("deny", reason="one will do")
-
-    assert Case(answer).play(decide) == "['bought for 1', 'The call was not approved: one will do.']"
-    assert (script.requests, bought) == ([0, 1], [1])
 
 
 def test_what_fails_is_up_to_the_handler_and_finished_answers_stay() -> None:
@@ -339,46 +89,6 @@ def test_what_is_refused_for_good_is_not_asked_for_again_by_the_models_retry() -
 
     assert "401" in Case(answer, retry=Retry(attempts_max=1)).play()
     assert script.requests == [0]
-
-
-def test_a_tool_may_name_the_retry_of_its_step() -> None:
-    script, fail = Script([call("look")]), breaks(2)
-    asked = Asked(script.model, name="asked")
-
-    @asked.tool_plain(metadata={"hocket": Retry(first_s=0.1)})
-    async def look() -> str:
-        fail()
-        return "seen"
-
-    async def answer(ctx: Context) -> str:
-        return (await ask_model(ctx, asked, "look")).output
-
-    case = Case(answer)
-
-    assert case.play() == "['seen']"
-    assert case.attempts == 1
-
-
-def test_a_tool_that_asks_the_model_to_try_again_is_remembered_as_that() -> None:
-    script, fail, looked = Script([call("look", x=0)], [call("look", x=1)]), breaks(1), list[int]()
-    asked = Asked(script.model, name="asked", output_type=str, retries=2)
-
-    @asked.tool_plain
-    async def look(x: int) -> str:
-        looked.append(x)
-        if x == 0:
-            raise ModelRetry("not zero")
-        return "seen"
-
-    async def answer(ctx: Context) -> str:
-        result = await ask_model(ctx, asked, "look")
-        fail()
-        return result.output
-
-    case = Case(answer)
-
-    assert case.play() == "['not zero', 'seen']"
-    assert (case.attempts, script.requests, looked) == (2, [0, 1, 2], [0, 1])
 
 
 class City(BaseModel):
@@ -448,64 +158,6 @@ def test_chains_of_inquiries_side_by_side_have_names_of_their_own() -> None:
 
     assert Case(answer).play() == "aaaaa bbb"
     assert len(requests) == 4
-
-
-def test_an_agent_that_a_tool_asks_is_part_of_the_tools_step() -> None:
-    inner, outer, fail = Script("deep"), Script([call("delve")]), breaks(1)
-    below, above = Asked(inner.model, name="below"), Asked(outer.model, name="above")
-
-    @above.tool_plain
-    async def delve() -> str:
-        return (await below.run("?")).output
-
-    async def answer(ctx: Context) -> str:
-        result = await ask_model(ctx, above, "?")
-        fail()
-        return result.output
-
-    case = Case(answer)
-
-    assert case.play() == "['deep']"
-    assert (inner.requests, outer.requests) == ([0], [0, 1])
-
-
-def test_a_tool_that_is_no_step_may_ask_an_agent_durably_and_wait() -> None:
-    inner, outer, fail = Script("deep"), Script([call("delve")]), breaks(1)
-    below = Asked(inner.model, name="below")
-    above = Asked(outer.model, name="above", deps_type=Context)
-
-    @above.tool(metadata={"hocket": False})
-    async def delve(run: RunContext[Context]) -> str:
-        text = (await ask_model(run.deps, below, "?")).output
-        fail()
-        await run.deps.sleep(timedelta(days=1))
-        return text
-
-    async def answer(ctx: Context) -> str:
-        return (await ask_model(ctx, above, "?", deps=ctx)).output
-
-    assert Case(answer).play(two_days) == "['deep']"
-    assert (inner.requests, outer.requests) == ([0], [0, 1])
-
-
-def test_toolsets_are_remembered_like_tools() -> None:
-    script, fail, looked = Script([call("look", x=1)]), breaks(1), list[int]()
-    tools = FunctionToolset[None](id="eyes")
-
-    @tools.tool_plain
-    async def look(x: int) -> int:
-        looked.append(x)
-        return -x
-
-    asked = Asked(script.model, name="asked", toolsets=[tools])
-
-    async def answer(ctx: Context) -> str:
-        result = await ask_model(ctx, asked, "look")
-        fail()
-        return result.output
-
-    assert Case(answer).play() == "[-1]"
-    assert looked == [1]
 
 
 def test_limits_count_what_was_asked_before_a_crash_too() -> None:

@@ -56,7 +56,7 @@ def test_a_module_opens_with_one_sentence(path: Path) -> None:
     assert first_line.endswith((".", ".)", "…)")), f"{path.name}: {first_line!r}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=names(MODULES))
+@pytest.mark.parametrize("path", PYTHON_FILES, ids=names(PYTHON_FILES))
 def test_a_module_can_be_read_in_one_sitting(path: Path) -> None:
     text = path.read_text()
 
