@@ -268,6 +268,20 @@ def test_a_decision_that_does_not_count_says_why_and_the_run_waits_on(changes: d
     assert case.refusals == [reason]
 
 
+def test_a_run_that_sleeps_for_28_days_goes_on_when_the_clock_is_a_month_ahead() -> None:
+    async def sleeper(ctx: Context[Notes]) -> str:
+        await ctx.sleep(28 * DAY_S)
+        return "slept"
+
+    async def script(case: Case) -> None:
+        await case.publish(Started())
+        await case.later(27 * DAY_S)
+        assert case.bed.events(Ended) == []
+        await case.later(3 * DAY_S)
+
+    assert Case(sleeper).play(script) == ["slept"]
+
+
 def test_a_thirty_day_approval_expires_and_a_decision_after_that_is_refused() -> None:
     async def script(case: Case) -> None:
         await case.publish(Started())
