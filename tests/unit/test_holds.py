@@ -1,7 +1,8 @@
 """Pausing an agent, and keeping a key or a saga in quarantine: what waits, what goes on, and that nothing is lost."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -77,6 +78,13 @@ class Case:
         record = self.bed.server.newest(self.bed.names.cursor("worker"))
         assert record is not None
         return Mark.from_json(record.data)
+
+    @asynccontextmanager
+    async def unowned(self) -> AsyncIterator[Bed]:
+        """The bed without an owner: a test lets one after the other run."""
+        async with Bed(server=self.bed.server) as self.bed:
+            self.bed.agents = (self.agent,)
+            yield self.bed
 
     async def start(self, *numbers: int, key: str = "k", saga: str = "s") -> None:
         for n in numbers:
@@ -221,9 +229,7 @@ def test_a_pause_outlives_its_owners_and_stopping_while_paused_takes_no_time() -
         await ctx.step(case.tried(f"end of {event.n}"))
 
     async def live(case: Case) -> list[int]:
-        async with Bed(server=case.bed.server) as bed:
-            case.bed = bed
-            bed.agents = (case.agent,)
+        async with case.unowned() as bed:
             loop = asyncio.get_running_loop()
             async with running(bed.crew(case.agent)):
                 await bed.owned()
@@ -321,9 +327,7 @@ def test_answers_to_a_run_in_quarantine_wake_it_when_it_is_released_also_under_a
         case.did.append("woke")
 
     async def live(case: Case) -> list[int]:
-        async with Bed(server=case.bed.server) as bed:
-            case.bed = bed
-            bed.agents = (case.agent,)
+        async with case.unowned() as bed:
             async with running(bed.crew(case.agent)):
                 await bed.owned()
                 await case.start(0)
@@ -347,9 +351,7 @@ def test_answers_to_a_run_in_quarantine_wake_it_when_it_is_released_also_under_a
 
 def test_events_in_quarantine_are_handled_once_each_in_order_however_often_their_owner_changes() -> None:
     async def live(case: Case) -> list[int]:
-        async with Bed(server=case.bed.server) as bed:
-            case.bed = bed
-            bed.agents = (case.agent,)
+        async with case.unowned() as bed:
             for round_ in range(3):
                 log = bed.server.connect()
                 crew = asyncio.ensure_future(bed.crew_on(log, case.agent).run())
