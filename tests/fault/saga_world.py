@@ -5,6 +5,7 @@ import random
 from contextlib import suppress
 from dataclasses import dataclass
 
+from tests.fault.services import coordinator
 from tests.fault.trips import (
     CUSTOMERS,
     DEADLINE_S,
@@ -21,7 +22,6 @@ from tests.fault.trips import (
     Plan,
     Stay,
     StayAsked,
-    coordinator,
     memory,
 )
 
@@ -72,8 +72,7 @@ class World:
         self.corrected = 0
         """How often the memory was told that something of it was undone."""
 
-        self.coordinator = coordinator()
-        self.coordinator.limits = LIMITS
+        self.coordinator = coordinator(LIMITS)
         self.memory = memory(self.rng)
         desks = Desks(self.plans, self.outside, self.rng, blind, self._cancel)
         self.agents = [desks.agent(i) for i in range(len(DESKS))] + [self.memory]

@@ -1,14 +1,10 @@
 """A real process that is killed while it cleans up: the end of its run is told once, and what it had done is known."""
 
 import asyncio
-import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from tests.fault.ledger import CLIENT, ledger
-from tests.fault.services import hosted, written
+from tests.fault.services import hocket, hosted, until, written
 
 from hocket_schemas.cancels import RunCancelled
 from hocket_schemas.envelope import Envelope
@@ -58,19 +54,6 @@ consumes = ["buyer.begun.v1"]
 waits = ["buyer.paid.v1"]
 emits = []
 """
-
-
-async def hocket(*arguments: str) -> tuple[int | None, dict[str, Any]]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "hocket.cli.main", *arguments, "--json"), stdout=asyncio.subprocess.PIPE
-    )
-    out, _ = await process.communicate()
-    return process.returncode, json.loads(out)
-
-
-async def until(met: Callable[[], bool]) -> None:
-    while not met():  # noqa: ASYNC110 - what is looked at is in another process
-        await asyncio.sleep(0.02)
 
 
 async def test_cleanup_goes_on_where_a_kill_has_cut_it_and_the_command_tells_what_was_done(

@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from tests.fault.trips import coordinator
+from tests.fault.services import coordinator
 
 from hocket import Agent, Context, Event, Retry, Saga
 from hocket.observe.sagas import SagaState, facts_in, fold

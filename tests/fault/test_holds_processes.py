@@ -1,14 +1,10 @@
 """A real process that is paused and killed: the one that comes after it is paused too, and nothing gets lost."""
 
 import asyncio
-import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from tests.fault.ledger import CLIENT, ledger
-from tests.fault.services import hosted, written
+from tests.fault.services import hocket, hosted, until, written
 
 from hocket.client import Bus
 from hocket.observe.holds import held, say
@@ -51,24 +47,12 @@ emits = ["buyer.bought.v1"]
 async def test_a_pause_outlives_a_kill_and_everything_is_handled_once_when_it_is_over(
     tmp_path: Path, nats_url: str, domain: str
 ) -> None:
-    async def hocket(*arguments: str) -> tuple[int | None, Any]:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "hocket.cli.main", *arguments, "--json", "--nats", nats_url, "--domain", domain),
-            stdout=asyncio.subprocess.PIPE,
-        )
-        out, _ = await process.communicate()
-        return process.returncode, json.loads(out)
-
     async def want(bus: Bus, name: str, key: str) -> None:
         await bus.publish_envelope(
             Envelope(id=name, source="/test", type="buyer.wanted.v1", data={}, partitionkey=key, correlationid=key)
         )
 
-    async def until(met: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
-            while not met():  # noqa: ASYNC110 - what is looked at is in another process
-                await asyncio.sleep(0.02)
-
+    there = ("--nats", nats_url, "--domain", domain)
     buyer = written(tmp_path / "buyer", CLIENT + BUYER, MANIFEST)
     async with (
         ledger(tmp_path) as outside,
@@ -77,15 +61,15 @@ async def test_a_pause_outlives_a_kill_and_everything_is_handled_once_when_it_is
         await want(bus, "first", "a")
         await until(lambda: len(outside.sold()) == 1)
         await say(bus, HoldPlaced(key="kept", by="ada"))
-        paused = await hocket("pause", "buyer", "--by", "ada", "--reason", "it buys too much")
+        paused = await hocket("pause", "buyer", "--by", "ada", "--reason", "it buys too much", *there)
         for name in ("second", "third"):
             await want(bus, name, "a")
             await want(bus, f"{name} kept", "kept")
         fleet.kill("buyer")
         await fleet.ready(30)
-        [line] = (await hocket("agents"))[1]
+        [line] = (await hocket("agents", *there))[1]
         while_paused = list(outside.sold())
-        resumed = await hocket("resume", "buyer", "--by", "bob")
+        resumed = await hocket("resume", "buyer", "--by", "bob", *there)
         await until(lambda: len(outside.sold()) == 3)
         still = await held(bus)
         await say(bus, HoldLifted(key="kept", by="ada"))

@@ -2,11 +2,9 @@
 
 import asyncio
 import random
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -14,9 +12,7 @@ from pydantic import BaseModel
 from hocket.agent import Agent, Context
 from hocket.effect import Effect, NotDone
 from hocket.errors import StepFailed
-from hocket.host.loader import load, package_of
 from hocket.policy import Limits, Retry
-from hocket.saga.record import COORDINATOR, Record
 from hocket_schemas.event import Catalog, Event
 from hocket_schemas.runtime import SagaAborted
 from hocket_schemas.sagas import Link, Saga
@@ -92,14 +88,6 @@ DUE: tuple[type[FlightsDue | HotelsDue | PaymentsDue], ...] = (FlightsDue, Hotel
 DEADLINE = timedelta(seconds=DEADLINE_S)
 TRIP = Saga("simulated-trip", starts=Asked, done=Booked, fails=[Refused], deadline=DEADLINE)
 STAY = Saga("simulated-stay", starts=StayAsked, done=StayBooked, fails=[StayRefused], deadline=DEADLINE)
-
-
-def coordinator() -> Agent[Record]:
-    """The coordinator, as it is when it is started with the policy of this module declared."""
-    folder = Path(__file__).parents[2] / "services" / COORDINATOR
-    sys.modules.pop(f"{package_of(folder)}.agent", None)
-    [agent] = load(folder).agents
-    return agent
 
 
 StayFault = Literal["nothing", "refused", "deadline", "slow"]

@@ -7,12 +7,9 @@ event in the log give themselves away.
 import asyncio
 import random
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -21,9 +18,7 @@ from tests.fault.history import Deed
 from hocket.agent import Agent, Context
 from hocket.effect import NotDone
 from hocket.errors import StepFailed, WaitExpired
-from hocket.host.loader import load, package_of
 from hocket.policy import Limits, Retry
-from hocket.saga.record import COORDINATOR
 from hocket_schemas.event import Catalog, Event
 from hocket_schemas.sagas import Saga
 
@@ -282,14 +277,4 @@ def booking(mood: Mood, outside: Outside) -> Agent[Any]:
         last = event.n == POSITIONS - 1
         ctx.emit(Booked() if last else Due(n=event.n + 1, refused_at=event.refused_at))
 
-    return agent
-
-
-@cache
-def coordinator() -> Agent[Any]:
-    """The coordinator as it is, with this module's policy declared."""
-    folder = Path(__file__).parents[2] / "services" / COORDINATOR
-    sys.modules.pop(f"{package_of(folder)}.agent", None)  # else it would know the policies of when it was loaded first
-    [agent] = load(folder).agents
-    agent.limits = LIMITS
     return agent

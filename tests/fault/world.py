@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.fault.history import History, Operation, Stored, Trouble
 from tests.fault.lines import LATE_S, TAGS, Line, Watched
+from tests.fault.services import coordinator
 from tests.fault.workload import (
     LIMITS,
     POSITIONS,
@@ -24,7 +25,6 @@ from tests.fault.workload import (
     Ordered,
     Outside,
     booking,
-    coordinator,
     counting,
     waiting,
 )
@@ -133,7 +133,7 @@ class World:
         self.agents: tuple[Agent[Any], ...] = {
             "counting": lambda: (counting(self.mood),),
             "waiting": lambda: (waiting(self.mood),),
-            "booking": lambda: (booking(self.mood, self.outside), coordinator()),
+            "booking": lambda: (booking(self.mood, self.outside), coordinator(LIMITS)),
         }[self.scene]()
         self._slots = [_Slot(n) for n in range(1, PROCESSES + 1)]
         self._points: dict[str, int] = {}
