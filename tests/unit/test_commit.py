@@ -16,12 +16,17 @@ from hocket.subjects import Names
 NAMES = Names("hocket", 0)
 
 
-async def commits_for(many: int) -> int:
-    """How many appends it takes when many transitions wait, and each puts another when it is told."""
+async def owning() -> tuple[Tenure, Committer]:
+    """A tenure, and who commits for it."""
     log = MemoryServer().connect()
     found = await owner.take_over(log, NAMES, "counter", Process(instance="first"))
     tenure = Tenure("counter", NAMES, found.token, found.doubt, Cursor(Mark()))
-    committer = Committer(log, Limits(), Process().reach)
+    return tenure, Committer(log, Limits(), Process().reach)
+
+
+async def commits_for(many: int) -> int:
+    """How many appends it takes when many transitions wait, and each puts another when it is told."""
+    tenure, committer = await owning()
     done = asyncio.Event()
     told: list[tuple[int, int]] = []
 
@@ -51,3 +56,16 @@ async def test_many_that_go_on_together_come_in_two_halves_so_that_the_log_need_
 
 async def test_few_stay_together() -> None:
     assert await commits_for(HALVED_MIN - 1) == 2
+
+
+async def test_the_fate_that_nobody_waits_for_any_more_stops_no_other_commit() -> None:
+    tenure, committer = await owning()
+    gone = asyncio.create_task(committer.fate_of(Transition(tenure, None)))
+    await asyncio.sleep(0)
+
+    gone.cancel()
+    async with beside(committer.run()), asyncio.timeout(10):
+        stored = await committer.fate_of(Transition(tenure, None))
+
+    assert stored
+    assert gone.cancelled()

@@ -151,10 +151,7 @@ class Accounts:
             expect = Expect(subjects[saga], before.seq if before else 0)
             transition.records.append(Write(subjects[saga], balance.to_json(), expect, ACCOUNT_KEPT))
         transition.contested = frozenset(subjects[saga] for saga in changed)
-        fate: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        transition.settled = fate.set_result
-        self._committer.put(transition)
-        if not await fate:
+        if not await self._committer.fate_of(transition):
             return False
         for each, entry in zip(group, entries, strict=True):
             each.stored.set_result(entry)

@@ -101,14 +101,15 @@ class Committer:
 
     async def caught_up(self, tenure: Tenure) -> None:
         """Wait until what was put so far is in the log; for as long as the tenure lasts."""
-        reached: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        await self.fate_of(Transition(tenure, None))
 
-        def settled(stored: bool) -> None:
-            if not reached.done():  # whoever waits may be gone by then
-                reached.set_result(stored)
-
-        self.put(Transition(tenure, None, settled=settled))
-        await reached
+    async def fate_of(self, transition: Transition) -> bool:
+        """Queue a transition and wait until its fate is known, which it is given; for as long as its tenure lasts."""
+        fate: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        # Whoever waits may be gone by then: an attempt has its timeout, and a task ends before its tenure does.
+        transition.settled = lambda stored: None if fate.done() else fate.set_result(stored)
+        self.put(transition)
+        return await fate
 
     def finish(self, tenure: Tenure, seq: Seq) -> None:
         """An event is done that changes nothing: only the cursor has to follow."""

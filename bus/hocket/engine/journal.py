@@ -90,14 +90,10 @@ class Journals:
         assert work.received is not None, "only an event that passed the gate has a journal"
         apart = [(i, *self._blobs.apart(entry)) for i, entry in entries]
         written = self._written(work, apart)
-        stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         stored_as = apart[-1][1]
         told = [self._handling.effect_done(work.received, _with(effect, stored_as))] if effect else []
         transition = Transition(self._tenure, None, told, records=written, single=len(written) == 1 and not told)
-        # Whoever asked may be gone by then: an attempt has its timeout.
-        transition.settled = lambda known: None if stored.done() else stored.set_result(known)
-        self._committer.put(transition)
-        await stored
+        await self._committer.fate_of(transition)
         return stored_as
 
     async def fetch(self, blob: Blob) -> bytes:

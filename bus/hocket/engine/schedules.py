@@ -150,17 +150,10 @@ class Ticker:
 
     async def _stored(self, events: list[Write], records: list[Write]) -> bool:
         """Whether all of it was stored; False when one of the events is in the log already, and nothing was."""
-        fate: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-
-        def settled(stored: bool) -> None:
-            if not fate.done():  # it was cancelled if the owner leaves meanwhile
-                fate.set_result(stored)
-
         unless = events[0].subject if events else None
-        self._committer.put(
-            Transition(self._tenure, None, events=events, records=records, unless=unless, settled=settled)
+        return await self._committer.fate_of(
+            Transition(self._tenure, None, events=events, records=records, unless=unless)
         )
-        return await fate
 
     def _record(self, due: Due) -> Write:
         return Write(self._names.due(self._agent.name, due.schedule), due.to_json())
