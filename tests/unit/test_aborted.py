@@ -43,7 +43,7 @@ def believer(*, corrects: bool = True) -> Agent[Beliefs]:
         @agent.on_aborted
         async def correct(aborted: SagaAborted, ctx: Context[Beliefs]) -> Corrected:
             ctx.state.told.append(f"{aborted.saga}: {aborted.reason}")
-            return Corrected(claims=[ctx.state.claims.pop(aborted.saga)])
+            return Corrected(claims=[ctx.state.claims.pop(aborted.saga, "nothing")])
 
     return agent
 
@@ -107,7 +107,8 @@ def test_who_knows_of_a_saga_can_be_listed() -> None:
         async with Bed(corrects, does_not) as bed:
             for key in ("ada", "bob"):
                 await bed.publish(Claimed(claim="wet"), key=key, saga="s-1")
-            await bed.publish(Claimed(claim="dry"), key="eve", saga="s-2")
+            for key in ("ada", "eve"):
+                await bed.publish(Claimed(claim="dry"), key=key, saga="s-2")
             await bed.quiet()
             await compensate(bed, "s-2")
             found = []
@@ -121,7 +122,9 @@ def test_who_knows_of_a_saga_can_be_listed() -> None:
         ("believer", "bob", Knowing.CHANGED),
         ("gossip", "ada", Knowing.POSSIBLE),
         ("gossip", "bob", Knowing.POSSIBLE),
+        ("believer", "ada", Knowing.TOLD),
         ("believer", "eve", Knowing.TOLD),
+        ("gossip", "ada", Knowing.POSSIBLE),
         ("gossip", "eve", Knowing.POSSIBLE),
     ]
 
