@@ -40,6 +40,17 @@ History = Callable[[type[Event]], Awaitable[Sequence[Any]]]
 """Reads the key's earlier events of a type, in log order."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """The last that was heard of a key."""
+
+    at: datetime
+    """By the server's clock. In the future while something waits until then."""
+
+    what: str
+    """In words, such as `a step of flights`."""
+
+
 @dataclass(slots=True)
 class Emission:
     """An event that a handling wants published, with what it overrides of its cause."""
@@ -87,6 +98,7 @@ class Context(Generic[S]):
     process: Process
     allowed: frozenset[type[Event]]
     read_history: History
+    read_pulse: Callable[[], Awaitable[Pulse | None]]
     name_at_home: Callable[[str], str]
     """Changes a name as little as it takes to have what bears it on this shard."""
 
@@ -406,6 +418,15 @@ class Context(Generic[S]):
         it gives the same, since what lies before an event no longer changes.
         """
         return await self.read_history(event)
+
+    async def pulse(self) -> Pulse | None:
+        """The last that anybody but this agent has done on this key, for whoever watches over it; None: nothing.
+
+        All counts that the log holds under the key: events, steps, states, dead letters. While a run there waits for
+        a time, or for an event until then, that is its end; while one asks people it is now. Another reading may find
+        more, also when this handling is repeated, and each reads everything: so ask seldom.
+        """
+        return await self.read_pulse()
 
     def now(self) -> datetime:
         """The time now, in UTC."""

@@ -6,16 +6,17 @@ from pydantic import Field
 
 from hocket_schemas.event import Event
 
-Limit = Literal["hops", "repeats", "steps", "tool_calls", "tokens", "cost", "wall"]
-"""`hops` bounds a chain of causes, `repeats` the same call within one run; the others are a saga's budget."""
+Limit = Literal["hops", "repeats", "steps", "tool_calls", "tokens", "cost", "wall", "quiet"]
+"""`hops` bounds a chain of causes, `repeats` the same call within one run, `quiet` the time in which nothing is heard
+of a saga; the others are a saga's budget."""
 
 
 class LimitExceeded(Event, type="hocket.limit.exceeded.v1"):
-    """Something was to go beyond a limit, and was not done."""
+    """Something was to go beyond a limit, and was not done. Of `quiet`: nothing was done for longer than that."""
 
     limit: Limit
     most: float
-    """What is allowed: of `wall` in seconds, of `cost` in the budget's currency."""
+    """What is allowed: of `wall` and `quiet` in seconds, of `cost` in the budget's currency."""
 
     count: float
     """What it would have come to."""
@@ -24,10 +25,10 @@ class LimitExceeded(Event, type="hocket.limit.exceeded.v1"):
     """Who ran into it."""
 
     event: str
-    """The id of the event that was being handled."""
+    """The id of the event that was being handled; of `quiet`, of the one that started the saga."""
 
     what: str = ""
-    """The step or effect that was not called; empty: the handling was not begun."""
+    """The step or effect that was not called; empty: the handling was not begun. Of `quiet`: what was last heard."""
 
     digest: str = ""
     """Of its arguments, where those count."""

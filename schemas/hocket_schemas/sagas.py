@@ -45,6 +45,13 @@ class Saga:
     deadline: timedelta
     """Longest time from the starting event to the one that ends it."""
 
+    quiet: timedelta | None = None
+    """Longest time without any sign of life on the saga's key, apart from waits that know their end and questions to
+    people; then an event tells of it. None: nobody looks. Has to be longer than its longest step."""
+
+    on_quiet: Literal["tell", "abort"] = "tell"
+    """What follows when it is quiet for longer, besides that event. `tell`: nothing more. `abort`: the saga fails."""
+
     budget: Budget | None = None
     """What it may use up, with all that it begins; None: no bound but the deadline."""
 
@@ -73,6 +80,8 @@ class Saga:
                 raise BadSaga(self.name, f"{event_type} has two meanings, wants one of starts, done or fails")
         if self.deadline <= timedelta(0):
             raise BadSaga(self.name, f"deadline is {self.deadline}, wants more than nothing")
+        if self.quiet is not None and self.quiet <= timedelta(0):
+            raise BadSaga(self.name, f"quiet is {self.quiet}, wants more than nothing, or None")
         if self.undo_within <= timedelta(0):
             raise BadSaga(self.name, f"undo_within is {self.undo_within}, wants more than nothing")
         for unit, most in self.budget.limits().items() if self.budget else ():

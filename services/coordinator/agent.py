@@ -36,7 +36,7 @@ RECORD_KEPT = timedelta(days=400)
 
 SAYS: list[type[Event]] = [
     *(SagaCompleted, SagaFailed, SagaCancelled, SagaExpired, SagaCompensated, SagaStuck),
-    *(CancelRequested, UndoRequested, ChildEnded),
+    *(CancelRequested, UndoRequested, ChildEnded, LimitExceeded),
 ]
 
 E = TypeVar("E", bound=Event)
@@ -105,6 +105,23 @@ async def look_after(event: UndoAwaited, ctx: Context[Record]) -> None:
     say(ctx, ctx.state.overdue(ctx.now().timestamp()))
 
 
+async def watch(policy: Saga, quiet: timedelta, ctx: Context[Record]) -> None:
+    """Look whether the time is up, or whether nothing was heard for too long; and when to look again."""
+    now_s, quiet_s = ctx.now().timestamp(), quiet.total_seconds()
+    next_s = now_s + quiet_s
+    if not ctx.reminded:
+        ctx.state.deadline_s = now_s + policy.deadline.total_seconds()
+    elif now_s >= ctx.state.deadline_s:
+        say(ctx, ctx.state.expires(policy))
+    elif (pulse := await ctx.pulse()) is not None:
+        since_s = pulse.at.timestamp()
+        say(ctx, ctx.state.silent(policy, since_s, pulse.what, now_s))
+        if now_s - since_s < quiet_s:
+            next_s = since_s + quiet_s
+    if ctx.state.phase == "running":
+        ctx.remind(min(next_s, ctx.state.deadline_s) - now_s)
+
+
 def link_of(started: ChildStarted) -> Link:
     """What a child has to do with its parent. For one that no policy ends nobody waits."""
     policy = next((policy for policy in _policies if policy.starts.event_type == started.starts), None)
@@ -133,7 +150,9 @@ def follow(event_type: type[Event], policies: Sequence[Saga]) -> None:
             heed(ctx, lambda: end(ctx.state, ctx))
         if begun is None or not ctx.state.starts(begun, ctx.envelope.id):
             return
-        if ctx.reminded:
+        if begun.quiet is not None and (not ctx.reminded or ctx.state.deadline_s):
+            await watch(begun, begun.quiet, ctx)
+        elif ctx.reminded:
             say(ctx, ctx.state.expires(begun))
         else:
             ctx.remind(begun.deadline)

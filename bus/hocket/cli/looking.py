@@ -27,7 +27,9 @@ commands = typer.Typer()
 def sagas_command(
     saga: Annotated[str | None, typer.Argument(metavar="ID", help="Show the events of this one.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="Most sagas to list, the newest first; 0: all.")] = 50,
-    stuck: Annotated[bool, typer.Option("--stuck", help="Only those that wait for a person.")] = False,
+    stuck: Annotated[
+        bool, typer.Option("--stuck", help="Only those that wait for a person or are quiet too long.")
+    ] = False,
     nats: Nats = None,
     domain: Domain = None,
     as_json: AsJson = False,
@@ -47,7 +49,7 @@ async def _sagas(
         budget = await budget_of(bus, saga, SystemClock().now_s()) if saga is not None else []
     lines = fold(declared, facts, SystemClock().now_s())
     if stuck:
-        lines = [line for line in lines if line.state is SagaState.STUCK]
+        lines = [line for line in lines if line.state is SagaState.STUCK or line.quiet_since]
     if saga is not None:
         if not lines:
             raise NotFound(f"no event of saga {saga!r} is in the log")
@@ -87,6 +89,9 @@ def _print_sagas(lines: list[SagaLine]) -> None:
     for line in lines:
         if line.state is SagaState.STUCK:
             say(f"{line.id}: {line.reason}; next: hocket saga retry|skip|resolve {line.id}")
+        elif line.quiet_since:
+            heard = f"nothing heard since {clock_time(line.quiet_since)}; the last was {line.last_heard}"
+            say(f"{line.id}: {heard}; next: hocket sagas {line.id}, and see who should be at work on it")
 
 
 def _print_family(line: SagaLine) -> None:

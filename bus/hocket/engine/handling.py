@@ -10,10 +10,11 @@ from pydantic_core import PydanticSerializationError
 
 from hocket.agent import Agent, Handler
 from hocket.clock import rfc3339
-from hocket.context import Context, Emission
+from hocket.context import Context, Emission, Pulse
 from hocket.engine.attempt import call
 from hocket.engine.deadletter import dead_letter
 from hocket.engine.limits import of_loop
+from hocket.engine.pulse import pulse_of
 from hocket.engine.purses import carried, purse_of
 from hocket.errors import (
     AttemptsExhausted,
@@ -226,6 +227,7 @@ class Handling:
             process=self._process,
             allowed=handler.emits,
             read_history=lambda event: self._history(received, event),
+            read_pulse=lambda: self._pulse(received.key),
             name_at_home=lambda name: at_home(name, self._log.shard, self._shards),
             run=run,
             fresh_state=fresh,
@@ -326,6 +328,10 @@ class Handling:
         """The key's older events of one type; what the gate refuses was dead-lettered and is left out."""
         pattern = self.names.events_of_key(received.key, event.event_type)
         return await self.unless_interrupted(self._events_before(received, event, pattern))
+
+    async def _pulse(self, key: str) -> Pulse | None:
+        reading = pulse_of(self._log, self.names, key, self._agent.name, self._process.clock.now_s())
+        return await self.unless_interrupted(reading)
 
     async def unless_interrupted(self, reading: Awaitable[T]) -> T:
         """Read on a handler's behalf. When the log does not answer, that is no failure of the handler's.

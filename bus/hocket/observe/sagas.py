@@ -7,11 +7,12 @@ from enum import StrEnum
 from pydantic import ValidationError
 
 from hocket.client import Bus
-from hocket.clock import utc
+from hocket.clock import rfc3339, utc
 from hocket.observe.fact import Fact, fact_of
 from hocket.saga.record import COORDINATOR, Record
 from hocket.subjects import Names, shard_of
 from hocket_schemas.children import ChildEnded, ChildStarted
+from hocket_schemas.limits import LimitExceeded
 from hocket_schemas.moment import datetime_of
 from hocket_schemas.runtime import SagaCancelled, SagaCompensated, SagaCompleted, SagaExpired, SagaFailed, SagaStuck
 from hocket_schemas.sagas import Saga
@@ -79,6 +80,12 @@ class SagaLine:
     reason: str = ""
     """Why it was undone, or is stuck."""
 
+    quiet_since: str | None = None
+    """Since when nothing was heard of it, if that is longer than its policy allows, and it runs."""
+
+    last_heard: str = ""
+    """Then: what was heard last."""
+
     parent: str | None = None
     """The saga that started it."""
 
@@ -109,6 +116,7 @@ class _Fold:
     events: int = 0
     ends: list[Fact] = field(default_factory=list)
     then: Fact | None = None
+    quiet: Fact | None = None
     parent: str | None = None
     children: dict[str, Child] = field(default_factory=dict)
     policy: Saga | None = None
@@ -136,6 +144,8 @@ def fold(policies: Sequence[Saga], facts: Iterable[Fact], now_s: float) -> list[
             known.ends.append(fact)
         if fact.type in _THEN:
             known.then = fact
+        if fact.publisher != COORDINATOR or _is_quiet(fact):
+            known.quiet = fact if fact.publisher == COORDINATOR else None
     lines = [_line(saga, known, now_s) for saga, known in folds.items()]
     return sorted(lines, key=lambda line: (line.started, line.id), reverse=True)
 
@@ -186,9 +196,21 @@ def _line(saga: str, known: _Fold, now_s: float) -> SagaLine:
         events=known.events,
         ended_by=ended_by,
         reason=str(known.then.data.get("reason", "")) if known.then and isinstance(known.then.data, dict) else "",
+        **(_silence(known.quiet) if known.quiet and state is SagaState.RUNNING else {}),
         parent=known.parent,
         children=tuple(known.children.values()),
     )
+
+
+def _is_quiet(fact: Fact) -> bool:
+    """Whether the coordinator says that nothing is heard of a saga."""
+    return fact.type == LimitExceeded.event_type and isinstance(fact.data, dict) and fact.data.get("limit") == "quiet"
+
+
+def _silence(fact: Fact) -> dict[str, str]:
+    """Since when nothing is heard, and what was the last."""
+    since_s = datetime_of(fact.stored).timestamp() - float(fact.data.get("count", 0.0))
+    return {"quiet_since": rfc3339(since_s), "last_heard": str(fact.data.get("what", ""))}
 
 
 def _hear_of_children(children: dict[str, Child], fact: Fact) -> None:

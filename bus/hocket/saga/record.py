@@ -4,6 +4,7 @@ Compensation is the backward recovery of Garcia-Molina and Salem, "Sagas" (1987)
 order, each by an action of its own. There is no list of steps: effects are learned from the log as they happen.
 """
 
+import math
 from datetime import timedelta
 from typing import Literal
 
@@ -76,6 +77,12 @@ class Record(BaseModel):
     watched: bool = False
     """Whether somebody looks after the requests that are not answered yet."""
 
+    deadline_s: float = 0.0
+    """When its time is up, in seconds since the Unix epoch, if somebody looks before that whether it is quiet."""
+
+    quiet_since_s: float = 0.0
+    """When the last was heard of it, if it was told that it is quiet."""
+
     undone: list[str] = []
     """The names of those that are undone, in the order in which that was heard."""
 
@@ -133,6 +140,21 @@ class Record(BaseModel):
             return []
         said = SagaFailed(name=self.name, saga=self.saga, ended_by=event_id, failure=fact.event_type)
         return [said, *self._abort(f"{fact.agent} could not handle {fact.what}: {fact.error}")]
+
+    def silent(self, policy: Saga, since_s: float, heard: str, now_s: float) -> list[Said]:
+        """Nothing was heard of it since then, but `heard`. Told once, however long it lasts."""
+        quiet_s = policy.quiet.total_seconds() if policy.quiet else math.inf
+        waits = any(effect.lasting for effect in self.effects)  # for a child, which has a policy of its own
+        if self.phase != "running" or waits or now_s - since_s < quiet_s or since_s == self.quiet_since_s:
+            return []
+        self.quiet_since_s = since_s
+        told = LimitExceeded(
+            limit="quiet", most=quiet_s, count=now_s - since_s, agent=COORDINATOR, event=self.started_by, what=heard
+        )
+        if policy.on_quiet == "tell":
+            return [told]
+        said = SagaFailed(name=self.name, saga=self.saga, ended_by=self.started_by, failure=told.event_type)
+        return [told, said, *self._abort(f"nothing was heard of it for {policy.quiet}; the last: {heard}")]
 
     def expires(self, policy: Saga) -> list[Said]:
         """The deadline has passed."""
