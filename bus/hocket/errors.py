@@ -38,6 +38,12 @@ HocketError
 ├── NotCalled                   an effect was not called, and nothing has happened outside
 │   ├── CircuitOpen             its breaker lets nobody through for now
 │   └── RateExceeded            it would be called more often than it may be
+├── CopyError                   a copy of a domain cannot be taken, read or brought back
+│   ├── BadCopy                 a file is no copy, or a damaged one
+│   ├── CopyTooNew              a copy is of a format that this version does not know
+│   ├── DomainInUse             a domain is not empty, or agents are at work in it
+│   ├── NeverQuiet              the log did not stand still for the moment that a copy takes
+│   └── FileUnwritable          a file cannot be written: no room, no permission
 ├── WaitExpired                 what a run waited for did not come in time
 ├── StepTimeout                 a call of a step or an effect took too long
 ├── StepFailed                  a step of a run failed for good, now or before a crash
@@ -322,6 +328,30 @@ class RateExceeded(NotCalled):
     def __init__(self, rate: str, retry_after_s: float) -> None:
         super().__init__(f"rate {rate!r} is used up, for {retry_after_s:.1f} s", retry_after_s)
         self.rate = rate
+
+
+class CopyError(HocketError):
+    """A copy of a domain cannot be taken, read or brought back. Nothing of the domain was changed."""
+
+
+class BadCopy(CopyError):
+    """A file is no copy of a domain, or a damaged or unfinished one. `hocket verify FILE` tells where."""
+
+
+class CopyTooNew(CopyError):
+    """A copy is of a format that this version does not know. Use the hocket that has written it, or a newer one."""
+
+
+class DomainInUse(CopyError):
+    """A domain is not empty, or agents are at work in it, so nothing is restored into it."""
+
+
+class NeverQuiet(CopyError):
+    """The log did not stand still for the moment that a copy takes. Pause an agent, or try at a quieter time."""
+
+
+class FileUnwritable(CopyError):
+    """A file cannot be written: there is no room, or no permission. What was begun is removed again."""
 
 
 class WaitExpired(HocketError):

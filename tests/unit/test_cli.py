@@ -55,7 +55,10 @@ HOLDS = ["breakers", "pause", "resume", "quarantine", "release"]
 COMMANDS = ["up", "run", "new", "publish", "sagas", "why", "history", "agents", "check", "graph", "doctor", "dead"]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "redrive", "discard", "schedules", "cancel", *HOLDS])
+STORING = ["backup", "verify"]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "redrive", "discard", "schedules", "cancel", *HOLDS, *STORING])
 def test_every_command_explains_itself_with_an_example(hocket: Hocket, command: str) -> None:
     ended = hocket(command, "--help")
 
@@ -78,6 +81,8 @@ def test_every_command_explains_itself_with_an_example(hocket: Hocket, command: 
         "schedules",
         "quarantine",
         "breakers",
+        "backup",
+        "verify",
     ],
 )
 def test_every_listing_has_a_form_for_programs(hocket: Hocket, command: str) -> None:

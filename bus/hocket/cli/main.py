@@ -12,8 +12,10 @@ import typer
 
 import hocket.cli
 from hocket.errors import (
+    BadCopy,
     BadManifest,
     BadService,
+    DomainInUse,
     HocketError,
     LogError,
     MalformedEvent,
@@ -48,6 +50,8 @@ _NEXT: Final[tuple[tuple[type[HocketError], str], ...]] = (
     (ManifestMismatch, "hocket check"),
     (BadManifest, "hocket check"),
     (BadService, "hocket check"),
+    (BadCopy, "hocket verify FILE"),
+    (DomainInUse, "hocket agents"),
     (OutcomeUnknown, "the same again with the same --id: it is stored at most once"),
     (Unavailable, "hocket doctor"),
     (LogError, "hocket doctor"),

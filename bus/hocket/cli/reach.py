@@ -95,10 +95,16 @@ async def opened(place: Place, *, publisher: str = "cli") -> AsyncIterator[Bus]:
 @asynccontextmanager
 async def reading(nats: str | None, domain: str | None) -> AsyncIterator[Bus]:
     """A bus to look into the log with. When nothing runs, the log that a system has left here is opened."""
+    async with readable_place(nats, domain) as place, opened(place) as bus:
+        yield bus
+
+
+@asynccontextmanager
+async def readable_place(nats: str | None, domain: str | None) -> AsyncIterator[Place]:
+    """The system that is meant, or the log that one has left here, with a server for as long as it is read."""
     place = find_place(nats, domain)
     if place is not None:
-        async with opened(place) as bus:
-            yield bus
+        yield place
         return
     left = log_left_here()
     if left is None:
@@ -106,8 +112,8 @@ async def reading(nats: str | None, domain: str | None) -> AsyncIterator[Bus]:
     from hocket.log.server import EmbeddedServer
 
     say(f"nothing runs here: reading the log in {left}")
-    async with EmbeddedServer(left) as server, opened(Place(server.url, domain or "hocket")) as bus:
-        yield bus
+    async with EmbeddedServer(left) as server:
+        yield Place(server.url, domain or "hocket")
 
 
-__all__ = ["Domain", "Nats", "coming_place", "find_place", "opened", "reading", "running_place"]
+__all__ = ["Domain", "Nats", "coming_place", "find_place", "opened", "readable_place", "reading", "running_place"]

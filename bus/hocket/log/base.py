@@ -125,3 +125,15 @@ class Log(Protocol):
     def listen(self, subject: str) -> AbstractAsyncContextManager[AsyncIterator[Message]]:
         """Hear what is told on `subject` (wildcards allowed) from the moment of entry on."""
         ...
+
+
+class Whole(Log, Protocol):
+    """A log that can be read as a whole, to copy it."""
+
+    def everything(self, *, start: int = 1, follow: bool = False) -> AsyncGenerator[Message, None]:
+        """Like `scan` of all that is stored, with the server's own headers besides the writer's.
+
+        Of these `Nats-TTL` says when the log may forget a message, and `Nats-Batch-Id` without `Nats-Batch-Commit`
+        that the next message belongs to the same append.
+        """
+        ...

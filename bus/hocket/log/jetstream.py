@@ -9,7 +9,7 @@ import random
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -186,25 +186,44 @@ class JetStreamLog:
         answer = _require(await self._api.ask(f"STREAM.INFO.{self.stream}", None, _deadline()))
         return (answer.get("cluster") or {}).get("leader") or None
 
+    async def server_version(self) -> str:
+        """The version of the server that we speak to, such as `2.15.1`."""
+        return ".".join(map(str, await self._link.server_version(_deadline())))
+
     async def scan(
         self, filters: Sequence[str], *, start: int = 1, follow: bool = False
     ) -> AsyncGenerator[Message, None]:
         """See `Log.scan`."""
         position = max(1, start)
-        if filters and not follow:
-            found = await self._at_once(filters)
-            if found is not None:
-                for message in found:
-                    if message.seq >= position:
-                        yield message
-                return
+        found = await self._at_once(filters) if filters and not follow else None
+        if found is not None:
+            for message in found:
+                if message.seq >= position:
+                    yield message
+            return
+        async with aclosing(self._scan(filters, position, follow, wire.own_headers)) as messages:
+            async for message in messages:
+                yield message
+
+    def everything(self, *, start: int = 1, follow: bool = False) -> AsyncGenerator[Message, None]:
+        """See `Whole.everything`."""
+        return self._scan([f"{self._root}>"], max(1, start), follow, wire.headers_of)
+
+    async def _scan(
+        self,
+        filters: Sequence[str],
+        position: int,
+        follow: bool,
+        headers: Callable[[bytes], Mapping[str, str]],
+    ) -> AsyncGenerator[Message, None]:
+        """Yield what a consumer of our own delivers; another takes its place when it is lost."""
         target = None if follow else await self._newest_of(filters)
         losses = 0
         while filters and (target is None or position <= target):
             settings = ConsumerSettings(f"scan-{fresh()}", tuple(filters), position, durable=False)
             try:
                 await self._make(settings)
-                async with self._reading(settings) as deliveries:
+                async with self._reading(settings, headers) as deliveries:
                     while target is None or position <= target:
                         taken = await deliveries.take(SCAN_MESSAGES, idle=not follow)
                         for message in taken:
@@ -295,10 +314,13 @@ class JetStreamLog:
         return True
 
     @asynccontextmanager
-    async def _reading(self, settings: ConsumerSettings) -> AsyncIterator[Deliveries]:
+    async def _reading(
+        self, settings: ConsumerSettings, headers: Callable[[bytes], Mapping[str, str]] = wire.own_headers
+    ) -> AsyncIterator[Deliveries]:
         """Read from a consumer that was just made."""
         total = partial(self._total, settings.name)
-        deliveries = Deliveries(self.stream, settings.name, acks=settings.durable, total=total)
+        acks = settings.durable
+        deliveries = Deliveries(self.stream, settings.name, acks=acks, total=total, headers=headers)
         async with self._link.channel(deliveries, _deadline(), speaks=deliveries.request) as channel:
             await deliveries.begin(channel)
             try:

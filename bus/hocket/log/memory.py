@@ -11,7 +11,7 @@ import re
 from bisect import bisect_left
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -94,6 +94,7 @@ class MemoryServer:
         self._end = 0
         self._bytes = 0
         self._expiries: list[tuple[float, int]] = []
+        self._ttls: dict[int, int] = {}
         self._durables: dict[str, _Durable] = {}
         self._waiting: dict[asyncio.Future[None], None] = {}  # ordered, so that a seed replays exactly
         self._listeners: dict[int, tuple[Callable[[str], bool], deque[Message], asyncio.Event]] = {}
@@ -155,6 +156,11 @@ class MemoryServer:
                     break
         return found
 
+    def with_ttl(self, message: Message) -> Message:
+        """A message with the header that says when it may be forgotten, if it may."""
+        ttl_s = self._ttls.get(message.seq)
+        return message if ttl_s is None else message._replace(headers={**message.headers, "Nats-TTL": f"{ttl_s}s"})
+
     @property
     def end(self) -> Seq:
         """The newest sequence."""
@@ -183,10 +189,12 @@ class MemoryServer:
             prefix = prefix.rpartition(".")[0]
             self._under[prefix] = self._end
         if write.ttl is not None:
+            self._ttls[self._end] = int(write.ttl.total_seconds())
             heapq.heappush(self._expiries, (now_s + write.ttl.total_seconds(), self._end))
 
     def _forget(self, message: Message) -> None:
         del self._at[message.seq]
+        self._ttls.pop(message.seq, None)
         self._bytes -= _size(message)
         if len(self._seqs) > 64 and len(self._at) * 2 < len(self._seqs):
             self._seqs = sorted(self._at)
@@ -329,6 +337,12 @@ class MemoryLog:
             if not found:  # else more may have come while these were read
                 await self.server.changed()
             await self._travel()
+
+    async def everything(self, *, start: int = 1, follow: bool = False) -> AsyncGenerator[Message, None]:
+        """See `Whole.everything`. The twin stores appends in one go, so nobody sees half of one."""
+        async with aclosing(self.scan([f"{self.domain}.{self.shard}.>"], start=start, follow=follow)) as messages:
+            async for message in messages:
+                yield self.server.with_ttl(message)
 
     @asynccontextmanager
     async def consume(self, name: str, filters: Sequence[str], *, start: int) -> AsyncIterator["_MemoryConsumption"]:

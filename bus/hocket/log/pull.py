@@ -80,9 +80,16 @@ class Deliveries:
     """The reading end of one incarnation of a consumer. Lost once, it stays lost: make another."""
 
     def __init__(
-        self, stream: str, consumer: str, *, acks: bool, total: Callable[[], Awaitable[int]] | None = None
+        self,
+        stream: str,
+        consumer: str,
+        *,
+        acks: bool,
+        total: Callable[[], Awaitable[int]] | None = None,
+        headers: Callable[[bytes], Mapping[str, str]] = own_headers,
     ) -> None:
         self.consumer = consumer
+        self._headers = headers
         self.request = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._acks = acks
         self._total = total
@@ -163,7 +170,7 @@ class Deliveries:
             self._nth, self._seq = at.nth, at.seq
             self._open -= 1
             self._idle = False
-            headers = own_headers(message.head)
+            headers = self._headers(message.head)
             seq = Seq(at.seq)
             self._buffer_bytes += len(message.data)
             self._buffer.append(Message(message.subject, seq, message.data, at.time_ns, headers, at.pending))

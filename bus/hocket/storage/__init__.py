@@ -1,0 +1,1 @@
+"""Copies of a domain outside the log: taking them, checking them, bringing them back."""
