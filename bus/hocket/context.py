@@ -205,6 +205,7 @@ class Context(Generic[S]):
         step_polls: bool = ...,
         step_timeout_s: float | None = ...,
         step_spends: Spends | None = ...,
+        step_spent: Callable[[R], Spends] | None = ...,
         **keywords: Any,
     ) -> R: ...
     @overload
@@ -217,6 +218,7 @@ class Context(Generic[S]):
         step_polls: bool = ...,
         step_timeout_s: float | None = ...,
         step_spends: Spends | None = ...,
+        step_spent: Callable[[R], Spends] | None = ...,
         **keywords: Any,
     ) -> R: ...
     async def step_with(
@@ -228,6 +230,7 @@ class Context(Generic[S]):
         step_polls: bool = False,
         step_timeout_s: float | None = None,
         step_spends: Spends | None = None,
+        step_spent: Callable[[Any], Spends] | None = None,
         **keywords: Any,
     ) -> Any:
         """The same as `step`, with a name other than the function's, or with a retry policy of its own.
@@ -235,7 +238,8 @@ class Context(Generic[S]):
         When that policy is exhausted the failure is final: it is remembered, and raised as StepFailed now and
         whenever the handler runs again. `step_polls` lets the run call it with the same arguments as often as it
         likes; otherwise `Limits.repeats_max` takes that for a loop. A call that takes longer than `step_timeout_s`
-        has failed, with StepTimeout. `step_spends` is reserved before the call, in a saga with a budget.
+        has failed, with StepTimeout. `step_spends` is reserved before the call, in a saga with a budget; what
+        `step_spent` tells of the result takes its place.
         """
         call = durable.step(
             self.run,
@@ -248,6 +252,7 @@ class Context(Generic[S]):
             polls=step_polls,
             timeout_s=step_timeout_s,
             spends=step_spends,
+            spent=step_spent,
         )
         return await self._durably(call)
 

@@ -40,10 +40,12 @@ async def step(
     polls: bool = False,
     timeout_s: float | None = None,
     spends: Spends | None = None,
+    spent: Callable[[Any], Spends] | None = None,
 ) -> Any:
     """Answer from the journal, or call and remember. Raises LoopDetected when it is asked for too often.
 
-    What the saga has no budget for is not called: BudgetExceeded.
+    What the saga has no budget for is not called: BudgetExceeded. What `spent` tells of the result takes the place of
+    what was reserved for it.
 
     Without a policy a failure is raised as it is and not remembered; with one, the last failure is final.
     """
@@ -52,7 +54,8 @@ async def step(
         run.repeat(name, digest)
     occurrence, known = await run.recall(name, digest)
     if known is None:
-        await spending.reserve(run, process, name, occurrence, spending.of_call(spending.STEP, spends))
+        label = spends.label if spends else ""
+        await spending.reserve(run, process, name, occurrence, spending.of_call(spending.STEP, spends), label=label)
         loop = asyncio.get_running_loop()
         began_s, attempts, error = loop.time(), 0, None
         while True:
@@ -82,7 +85,10 @@ async def step(
         await run.remember(known)
     if known.error is not None:
         raise _failure_of(known)
-    return typed(function, await run.result_of(known))
+    returned = typed(function, await run.result_of(known))
+    if spent is not None:
+        await spending.settle(run, process, name, occurrence, spent, returned)
+    return returned
 
 
 async def effect(
@@ -120,7 +126,8 @@ async def effect(
         if declared.irreversible and run.cleared is None:
             raise NotCleared(agent, declared.name)
         amounts = spending.of_call(spending.EFFECT, declared.spends)
-        await spending.reserve(run, process, declared.name, occurrence, amounts)
+        label = declared.spends.label if declared.spends else ""
+        await spending.reserve(run, process, declared.name, occurrence, amounts, label=label)
         known = await _do(run, process, declared, arguments, keywords, known)
         await run.remember(known, _told(agent, declared, known))
         process.reach("after outcome")

@@ -20,7 +20,7 @@ def of_call(counts: Amounts, spends: Spends | None) -> Amounts:
     return counts if spends is None else {**counts, **spends.amounts()}
 
 
-async def reserve(run: Run, process: Process, name: str, occurrence: int, amounts: Amounts) -> None:
+async def reserve(run: Run, process: Process, name: str, occurrence: int, amounts: Amounts, *, label: str = "") -> None:
     """Reserve what the call of that name and occurrence may use up, unless an earlier execution has.
 
     A saga without a budget has nothing to do here, and what cleans up is not held up. Raises BudgetExceeded, now and
@@ -35,7 +35,8 @@ async def reserve(run: Run, process: Process, name: str, occurrence: int, amount
         limited = counted(run.purse, amounts)
         if not limited and not overdue(run.purse, int(now_s * 1000)):
             return
-        known = await run.draw(Entry(*place, SPEND, rfc3339(now_s), result={"amounts": limited}), limited)
+        of = {"of": label} if label else {}
+        known = await run.draw(Entry(*place, SPEND, rfc3339(now_s), result={"amounts": limited, **of}), limited)
     _raise_if_refused(known)
 
 
@@ -68,7 +69,14 @@ async def settle(
     difference = {unit: after.get(unit, 0) - before.get(unit, 0) for unit in units}
     if any(difference.values()):
         at = rfc3339(process.clock.now_s())
-        await run.draw(Entry(*place, SPEND, at, result={"amounts": difference}), difference, forced=True)
+        result = {**reserved.result, "amounts": difference}
+        await run.draw(Entry(*place, SPEND, at, result=result), difference, forced=True)
+
+
+def label_of(entry: Entry) -> str:
+    """What a draw is listed as: what was called."""
+    of: str = (entry.result or {}).get("of", "")
+    return of or entry.name.removeprefix(f"{SPEND} ").removeprefix("settle ")
 
 
 def refused(entry: Entry, refusal: Refusal) -> Entry:

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from hocket import Agent, Context
-from hocket.account import Balance, Spends
+from hocket.account import NAMES_MAX, Balance, Spends
 from hocket.cli import looking
 from hocket.effect import NotDone
 from hocket.errors import BudgetExceeded
@@ -347,16 +347,31 @@ def test_a_budget_is_not_less_than_nothing() -> None:
 
 def test_an_account_is_shown_limit_by_limit(capsys: pytest.CaptureFixture[str]) -> None:
     account = Account("a", "b", 0, Budget(tokens=100, cost=1.5, wall=HOUR).limits())
-    balance = Balance(account).drawn("x", {"tokens": 60, "cost": 500_000}).drawn("y", {"tokens": 20})
+    balance = Balance(account).drawn("x", {"tokens": 60, "cost": 500_000}, "ask").drawn("y", {"tokens": 20}, "tell")
 
     looking._print_budget(lines(balance, 60_000))
 
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    lined = capsys.readouterr().out.splitlines()[2:]
+    rows = [line.split() for line in lined if not line.startswith("─")]
     assert rows == [
         ["tokens", "100", "80", "x", "60,", "y", "20"],
         ["cost", "1.5", "0.5", "x", "0.5"],
         ["wall", "3600", "60", "-"],
+        [],
+        ["agent", "what", "it", "called", "tokens", "cost"],
+        ["x", "ask", "60", "0.5"],
+        ["y", "tell", "20", "0"],
     ]
+
+
+def test_an_account_tells_only_so_many_calls_apart() -> None:
+    balance = Balance(Account("a", "b", 0, Budget(tokens=1000).limits()))
+
+    for n in range(NAMES_MAX + 5):
+        balance = balance.drawn("x", {"tokens": 1}, f"call {n}")
+
+    by_call = Balance.from_json(balance.to_json()).by_call("tokens")["x"]
+    assert (len(by_call), by_call["others"]) == (NAMES_MAX + 1, 5)
 
 
 def test_cost_is_counted_without_drift() -> None:

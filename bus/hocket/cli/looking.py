@@ -149,6 +149,19 @@ def _print_budget(budget: list[BudgetLine]) -> None:
         ),
         empty="",
     )
+    units = [line.limit for line in budget if line.by_call]
+    calls = dict.fromkeys((agent, name) for line in budget for agent, own in line.by_call.items() for name in own)
+    if calls:
+        print()
+        spent = {line.limit: line.by_call for line in budget}
+        print_table(
+            ("agent", "what it called", *units),
+            (
+                (agent, name, *(f"{spent[unit].get(agent, {}).get(name, 0):g}" for unit in units))
+                for agent, name in calls
+            ),
+            empty="",
+        )
 
 
 @commands.command("why", epilog="Example: hocket why 5kx3q7mzw2ab4c6d.0")

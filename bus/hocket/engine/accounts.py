@@ -25,7 +25,7 @@ from hocket.ids import derived
 from hocket.log.base import Expect, Log, Write
 from hocket.process import Process
 from hocket.run import SPEND, Entry
-from hocket.spending import refused
+from hocket.spending import label_of, refused
 from hocket_schemas import budgets
 from hocket_schemas.budgets import Purse
 
@@ -133,7 +133,7 @@ class Accounts:
         now_ms = int(self._process.clock.now_s() * 1000)
         for each in group:
             own = [balances[account.saga] for account in each.purse]
-            drawn = draw(own, self._tenure.agent, each.amounts, now_ms, forced=each.forced)
+            drawn = draw(own, self._tenure.agent, each.amounts, now_ms, call=label_of(each.entry), forced=each.forced)
             if isinstance(drawn, Refusal):
                 entries.append(refused(each.entry, drawn))
                 if not _refused_before(each.work, drawn):

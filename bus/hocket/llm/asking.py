@@ -48,7 +48,7 @@ async def ask_model(
         return _Begun(fresh(), ctx.process.clock.now_s())
 
     begun = await ctx.step_with(begin, step_name=f"{known_as}: asked", step_polls=True)
-    inquiry = Inquiry(ctx, f"{known_as} {begun.id[:6]}", begun.id, utc(begun.at_s))
+    inquiry = Inquiry(ctx, f"{known_as} {begun.id[:6]}", known_as, begun.id, utc(begun.at_s))
     capabilities = list(options.pop("capabilities", None) or ())
     if Durable.from_agent(agent) is None and not any(isinstance(each, Durable) for each in capabilities):
         model = options.get("model")

@@ -17,11 +17,12 @@ from pydantic_ai.durable_exec import (
     conversation_id_from_run_id,
     replay_scope,
 )
-from pydantic_ai.models import Model
+from pydantic_ai.models import Model, ModelRequestContext
 from pydantic_ai.tools import AgentDepsT
 
 from hocket.errors import UsageError
 from hocket.llm.inquiry import Inquiry, current
+from hocket.llm.spending import Estimate, bounded, limited
 from hocket.llm.steps import Steps
 from hocket.policy import Retry
 
@@ -68,6 +69,7 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
         model_retry: Retry | None = None,
         tool_retry: Retry | None = None,
         approvals: Approvals = ANYBODY,
+        estimate: Estimate | None = None,
         models: Mapping[str, Model] | None = None,
         event_stream_handler: EventStreamHandler[AgentDepsT] | None = None,
         name: str | None = None,
@@ -75,13 +77,15 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
         """Say how often a request to a model, and a call of a tool, is tried before the handler fails.
 
         None: once, and the rest is up to the handler's own retry; what was answered before is not asked again. A tool's
-        metadata may name another policy, `{"hocket": Retry(…)}`. `models`, `event_stream_handler` and `name` are as in
-        the other engines of pydantic-ai.
+        metadata may name another policy, `{"hocket": Retry(…)}`. `estimate` says what a request is taken to use up,
+        where a saga has a budget for that. `models`, `event_stream_handler` and `name` are as in the other engines of
+        pydantic-ai.
         """
         super().__init__(models=models, event_stream_handler=event_stream_handler, name=name)
         self._model_retry = model_retry
         self._tool_retry = tool_retry
         self._approvals = approvals
+        self._estimate = estimate or Estimate()
 
     @property
     def in_durable_context(self) -> bool:
@@ -97,7 +101,7 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
             tool=self._tool_retry,
             resolve_tool=self._retry_of,
         )
-        return Steps(agent_name=self.name, config=config)
+        return Steps(agent_name=self.name, config=config, estimate=self._estimate)
 
     def get_default_run_id(self) -> str | None:
         """The inquiry's id, so that a run has the same whenever the handler runs again."""
@@ -117,6 +121,15 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
         """Run the agent; what is only replayed is not traced again."""
         with replay_scope():
             return await super().wrap_run(ctx, handler=handler)
+
+    async def prepare_model_request(
+        self, ctx: RunContext[AgentDepsT], request_context: ModelRequestContext
+    ) -> ModelRequestContext:
+        """Bound the answer where a saga has a budget for it: what is reserved is then enough."""
+        inquiry = current()
+        if inquiry is not None and limited(inquiry.context.run.purse):
+            request_context.model_settings = bounded(request_context.model_settings, self._estimate)
+        return await super().prepare_model_request(ctx, request_context)
 
     async def handle_deferred_tool_calls(
         self, ctx: RunContext[AgentDepsT], *, requests: DeferredToolRequests

@@ -18,6 +18,9 @@ class Inquiry:
     name: str
     """What its steps are called after. No two inquiries of a run have the same."""
 
+    asked: str
+    """What who is asked is known as."""
+
     id: str
     """The same whenever the handler runs again."""
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter
 from pydantic_ai.durable_exec import (
     BoundDurableOperation,
     CallableOperationBackend,
@@ -12,13 +13,17 @@ from pydantic_ai.durable_exec import (
     DurableOperationConfig,
     DurableOperationId,
     JournalOperationNamer,
+    ModelRequestId,
     ToolsetCallToolId,
     ToolsetValidateToolArgumentsId,
     record_durable_unit,
 )
 from pydantic_ai.exceptions import ModelHTTPError, UserError
+from pydantic_ai.messages import ModelResponse
 
+from hocket.account import Spends
 from hocket.llm.inquiry import Inquiry, current, within
+from hocket.llm.spending import Estimate, at_most, used_up
 from hocket.policy import Retry
 
 P = TypeVar("P")
@@ -36,13 +41,16 @@ class Steps(CallableOperationBackend[Retry | None]):
     first when the handler runs again.
     """
 
-    def __init__(self, *, agent_name: str, config: DurableOperationConfig[Retry | None]) -> None:
+    def __init__(self, *, agent_name: str, config: DurableOperationConfig[Retry | None], estimate: Estimate) -> None:
         super().__init__(namer=_Names(agent_name), config=config)
+        self._estimate = estimate
 
     def bind(self, operation: DurableOperation[P, W, R]) -> BoundDurableOperation[P, W, R]:
         """Bind an operation; each call of a tool is told apart."""
         if isinstance(operation.operation_id, ToolsetCallToolId | ToolsetValidateToolArgumentsId):
             operation = replace(operation, invocation_label=_label)
+        if isinstance(operation.operation_id, ModelRequestId | ToolsetCallToolId):
+            operation = replace(operation, cache_identity=_Itself())
         return super().bind(operation)
 
     async def execute(
@@ -65,10 +73,36 @@ class Steps(CallableOperationBackend[Retry | None]):
             with within(None):
                 return await _patiently(inquiry, body, config)
 
+        spends, spent = self._costs(inquiry, operation_id, cache_key)
         # What it is called with says nothing of whether it is the same: messages bear the time of their making.
-        result = await inquiry.context.step_with(once, step_name=f"{inquiry.name}: {name}", step_polls=True)
+        result = await inquiry.context.step_with(
+            once, step_name=f"{inquiry.name}: {name}", step_polls=True, step_spends=spends, step_spent=spent
+        )
         record_durable_unit(executed=executed)
         return result
+
+    def _costs(
+        self, inquiry: Inquiry, operation_id: DurableOperationId, called_with: tuple[Any, ...]
+    ) -> tuple[Spends | None, Callable[[Any], Spends] | None]:
+        """What a call may use up, and what tells from its outcome what it did."""
+        if isinstance(operation_id, ToolsetCallToolId):
+            return Spends(tool_calls=1, label=f"{inquiry.asked}: {called_with[0].name}"), None
+        if not isinstance(operation_id, ModelRequestId):
+            return None, None
+        purse = inquiry.context.run.purse
+        most = at_most(called_with[0], self._estimate, purse, f"{inquiry.asked}: {operation_id.model_name}")
+        spent = used_up(most, self._estimate)
+        return most, lambda outcome: spent(_RESPONSE.validate_python(outcome))
+
+
+class _Itself:
+    """What an operation is called with, as what tells calls apart: nothing does here, so it is free for looking at."""
+
+    def project(self, params: object) -> tuple[object, ...]:
+        return (params,)
+
+
+_RESPONSE: TypeAdapter[ModelResponse] = TypeAdapter(ModelResponse)
 
 
 class _Names(JournalOperationNamer):

@@ -18,6 +18,8 @@ class BudgetLine:
     """What was reserved or spent; of `wall` how long the saga has gone on."""
 
     by_agent: dict[str, float]
+    by_call: dict[str, dict[str, float]]
+    """By agent, and by what it called: a request to a model, a tool, an effect, a step."""
 
 
 async def budget_of(bus: Bus, saga: str, now_s: float) -> list[BudgetLine]:
@@ -36,5 +38,6 @@ def lines(balance: Balance, now_ms: int) -> list[BudgetLine]:
         if unit in account.limits:
             spent = now_ms - account.since_ms if unit == "wall" else balance.used(unit)
             scale = PER_UNIT.get(unit, 1)
-            found.append(BudgetLine(unit, account.limits[unit] / scale, spent / scale, balance.by_agent(unit)))
+            by_agent, by_call = balance.by_agent(unit), balance.by_call(unit)
+            found.append(BudgetLine(unit, account.limits[unit] / scale, spent / scale, by_agent, by_call))
     return found
