@@ -54,8 +54,7 @@ async def step(
         run.repeat(name, digest)
     occurrence, known = await run.recall(name, digest)
     if known is None:
-        label = spends.label if spends else ""
-        await spending.reserve(run, process, name, occurrence, spending.of_call(spending.STEP, spends), label=label)
+        await spending.reserve(run, process, name, occurrence, spending.STEP, spends)
         loop = asyncio.get_running_loop()
         began_s, attempts, error = loop.time(), 0, None
         while True:
@@ -125,9 +124,7 @@ async def effect(
     if known.phase != DONE:
         if declared.irreversible and run.cleared is None:
             raise NotCleared(agent, declared.name)
-        amounts = spending.of_call(spending.EFFECT, declared.spends)
-        label = declared.spends.label if declared.spends else ""
-        await spending.reserve(run, process, declared.name, occurrence, amounts, label=label)
+        await spending.reserve(run, process, declared.name, occurrence, spending.EFFECT, declared.spends)
         known = await _do(run, process, declared, arguments, keywords, known)
         await run.remember(known, _told(agent, declared, known))
         process.reach("after outcome")

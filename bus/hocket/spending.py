@@ -15,13 +15,10 @@ STEP: Amounts = {"steps": 1}
 EFFECT: Amounts = {"steps": 1, "tool_calls": 1}
 
 
-def of_call(counts: Amounts, spends: Spends | None) -> Amounts:
-    """What a call uses up at most."""
-    return counts if spends is None else {**counts, **spends.amounts()}
-
-
-async def reserve(run: Run, process: Process, name: str, occurrence: int, amounts: Amounts, *, label: str = "") -> None:
-    """Reserve what the call of that name and occurrence may use up, unless an earlier execution has.
+async def reserve(
+    run: Run, process: Process, name: str, occurrence: int, counts: Amounts, spends: Spends | None
+) -> None:
+    """Reserve what the call of that name and occurrence counts as and may use up, unless an earlier execution has.
 
     A saga without a budget has nothing to do here, and what cleans up is not held up. Raises BudgetExceeded, now and
     whenever the handler comes here again.
@@ -32,10 +29,10 @@ async def reserve(run: Run, process: Process, name: str, occurrence: int, amount
     known = (await run.loaded()).get(place)
     if known is None:
         now_s = process.clock.now_s()
-        limited = counted(run.purse, amounts)
+        limited = counted(run.purse, {**counts, **spends.amounts()} if spends else counts)
         if not limited and not overdue(run.purse, int(now_s * 1000)):
             return
-        of = {"of": label} if label else {}
+        of = {"of": spends.label} if spends and spends.label else {}
         known = await run.draw(Entry(*place, SPEND, rfc3339(now_s), result={"amounts": limited, **of}), limited)
     _raise_if_refused(known)
 
