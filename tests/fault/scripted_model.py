@@ -39,6 +39,7 @@ async def scripted(folder: Path, script: dict[str, Any]) -> AsyncIterator[Served
     """Serve a script for as long as the block lasts.
 
     `turns`: a list of replies, each a text or a list of calls `[name, arguments]`. `slow_s`: how long an answer takes.
+    `cues`: instead, a list of `[texts, turns]`; the first counts whose texts all stand in the conversation.
     `faults`: for the first requests, in order, one of `ok`, `fail`, `refuse`, `rubbish`, `stall`, `cut`.
     """
     (folder / "script.json").write_text(json.dumps(script))
@@ -83,9 +84,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _chat(self, body: dict[str, Any]) -> None:
         turn = sum(message["role"] == "assistant" for message in body["messages"])
+        cue, turns = self._cue(body["messages"])
         with self.lock:
             number = type(self).requests = self.requests + 1
-            self._note("asked", turn=turn, number=number)
+            self._note("asked", turn=turn, number=number, **cue)
         faults = self.script.get("faults", [])
         fault = faults[number - 1] if number <= len(faults) else "ok"
         if fault == "stall":
@@ -102,10 +104,19 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "rubbish":
             self._send(200, {"what": "is this"})
         else:
-            self._answer(turn, number)
+            self._answer(turns[turn], turn, number, cue)
 
-    def _answer(self, turn: int, number: int) -> None:
-        reply = self.script["turns"][turn]
+    def _cue(self, messages: list[dict[str, Any]]) -> tuple[dict[str, int], list[Any]]:
+        """Which cue was given, as it is noted, and its turns."""
+        if "cues" not in self.script:
+            return {}, self.script["turns"]
+        said = "\n".join(str(message["content"]) for message in messages)
+        for place, (texts, turns) in enumerate(self.script["cues"]):
+            if all(text in said for text in texts):
+                return {"cue": place}, turns
+        raise LookupError(f"nothing is scripted for: {said}")
+
+    def _answer(self, reply: Any, turn: int, number: int, cue: dict[str, int]) -> None:
         message: dict[str, Any] = {"role": "assistant", "content": reply if isinstance(reply, str) else None}
         if not isinstance(reply, str):
             message["tool_calls"] = [
@@ -119,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
         # Tokens that tell which request they were spent on.
         spent, made = 1000 + number, 1 + number
         with self.lock:
-            self._note("answered", turn=turn, number=number, tokens=spent + made)
+            self._note("answered", turn=turn, number=number, tokens=spent + made, **cue)
         finish = "stop" if isinstance(reply, str) else "tool_calls"
         self._send(
             200,
