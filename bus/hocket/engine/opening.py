@@ -34,13 +34,19 @@ class Opening:
         """
         slow_s = self._agent.limits.slow_s
         loop = asyncio.get_running_loop()
+        wait_s = slow_s
         while True:
-            await asyncio.sleep(slow_s / 4)
+            await asyncio.sleep(wait_s)
+            wait_s = slow_s  # what begins from here on is not slow before that
             for work in list(running):
-                if work.started_s > loop.time() - slow_s:
+                left_s = work.started_s + slow_s - loop.time()
+                if left_s > 0:
+                    wait_s = max(left_s, slow_s / 4)
                     break
                 if work.run is None and work.received is not None:
                     self.open(work, work.received)
+                elif work.run is None:
+                    wait_s = slow_s / 4  # it is not read yet
                 elif work.head is not None and work.answered is not None:
                     self.keep_woken(work, work.head)
 
