@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from hocket.crashpoints import Reach
@@ -16,7 +17,7 @@ from hocket.engine.transition import Cell, Tenure, Transition
 from hocket.errors import AppendTooLarge, Conflict, Fenced, LogError, StorageFull, Unavailable
 from hocket.log.base import APPEND_MESSAGES_MAX, Expect, Log, Seq, Write
 from hocket.policy import Limits
-from hocket.telemetry import ATTRIBUTE_COUNT, SPAN_COMMIT, note, span
+from hocket.telemetry import ATTRIBUTE_COUNT, SPAN_COMMIT, note, span, tracing
 
 GROUP_BYTES_MAX = 4 << 20
 """A group is closed when it holds this much; one transition alone may be larger."""
@@ -82,6 +83,7 @@ class Committer:
         self._log = log
         self._limits = limits
         self._reach = reach
+        self._tracing = tracing()  # once: it looks into the environment
         self._queue: deque[Transition] = deque()
         self._untold: deque[tuple[Transition, bool]] = deque()
         """Whose fate is known, and what it is: whether it is stored."""
@@ -197,7 +199,7 @@ class Committer:
         writes, cells = ([_fenced_single(group.transitions[0])], []) if group.plain else _writes(group)
         self._reach("before cursor flush" if flush else "before append")
         try:
-            with span(SPAN_COMMIT, {ATTRIBUTE_COUNT: len(writes)}):
+            with span(SPAN_COMMIT, {ATTRIBUTE_COUNT: len(writes)}) if self._tracing else nullcontext():
                 last = await self._append(group, writes)
         except (Conflict, AppendTooLarge) as error:
             if len(group.transitions) + flush * len(group.tenures) > 1:

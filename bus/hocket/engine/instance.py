@@ -69,6 +69,18 @@ class Instance:
         self._pulse = Pulse(process.instance)
         self._worker: Worker | None = None
         self._draining = asyncio.Event()
+        self._card = {
+            "agent": agent.name,
+            "version": agent.version,
+            "shard": log.shard,
+            "instance": process.instance,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "consumes": agent.consumes,
+            "emits": agent.emits,
+            "concurrency": agent.limits.concurrency,
+        }
+        """What it says of itself in each heartbeat and that stays the same."""
 
     def drain(self) -> None:
         """Ask for a stop in good order: take nothing new, finish what runs, commit, and leave."""
@@ -191,20 +203,12 @@ class Instance:
         """Send the agent's card. Nobody may hear it: then it is told again soon."""
         worker = self._worker
         card = {
-            "agent": self.agent.name,
-            "version": self.agent.version,
-            "shard": self._log.shard,
-            "instance": self._process.instance,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
+            **self._card,
             "role": self.role,
             "token": worker.tenure.token if worker else 0,
-            "consumes": self.agent.consumes,
-            "emits": self.agent.emits,
             "lag": worker.lag if worker else None,
             **(worker.holding.card() if worker else {}),
             "handled": worker.handled if worker else 0,
-            "concurrency": self.agent.limits.concurrency,
             "time": rfc3339(self._process.clock.now_s()),
             **self._process.vitals(),
         }
