@@ -7,7 +7,7 @@ is reported as unfinished.
 
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from hocket.client import Bus, Delivery
 from hocket.clock import rfc3339
@@ -19,7 +19,7 @@ from hocket.ids import cause_of
 from hocket.log.base import Message
 from hocket.observe.fact import Fact, fact_of
 from hocket.observe.finding import Finding, Severity
-from hocket.observe.letters import DeadLetter, Fate, fate_in, fate_token, letter_of
+from hocket.observe.letters import PEOPLE, DeadLetter, Fate, fate_in, fate_token, letter_of
 from hocket.subjects import Names, address, tokens_of
 from hocket_schemas.holds import HoldPlaced
 from hocket_schemas.undoing import EffectDone
@@ -132,15 +132,15 @@ def sorted_out(messages: Iterable[Message], shard: int) -> _Shard:
 
 def _take_event(found: _Shard, message: Message, shard: int) -> None:
     where = address(message.subject)
-    whole = fact_of(Delivery(message, shard, where))
-    fact = replace(whole, data=None)
+    delivery = Delivery(message, shard, where)
+    fact = fact_of(delivery, whole=False)
     found.facts.append(fact)
     found.by_id.setdefault(fact.id, []).append(fact)
     if fact.type.startswith(TYPES):
         found.words.append(message)
-    if said := fate_in(message):
+    if where.agent == PEOPLE and (said := fate_in(message)):
         found.fates.update([said])
-    if fact.type == EffectDone.event_type and whole.data["effect_key"] == where.cause:
+    if fact.type == EffectDone.event_type and delivery.envelope.data["effect_key"] == where.cause:
         found.told.add(fact.seq)
     elif where.kind == "evt" and fact.id == where.id:
         found.positions[fact.seq] = (where.cause, where.i)

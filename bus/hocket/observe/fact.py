@@ -47,8 +47,10 @@ class Fact:
     """Why it cannot be read; empty: it can."""
 
 
-def fact_of(delivery: Delivery) -> Fact:
-    """An event as it is shown. Never raises: what is no event is shown with its trouble."""
+def fact_of(delivery: Delivery, *, whole: bool = True) -> Fact:
+    """An event as it is shown; unless `whole`, without its data. Never raises: what is no event is shown with its
+    trouble.
+    """
     address = delivery.address
     trouble = ""
     try:
@@ -71,7 +73,7 @@ def fact_of(delivery: Delivery) -> Fact:
         hops=envelope.hkhops,
         time=envelope.time,
         stored=stored_at(delivery.message.time_ns),
-        data=envelope.data,
+        data=envelope.data if whole else None,
         parent=envelope.hkparent,
         trouble=trouble,
     )
