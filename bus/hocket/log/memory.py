@@ -96,7 +96,9 @@ class MemoryServer:
         self._expiries: list[tuple[float, int]] = []
         self._ttls: dict[int, int] = {}
         self._durables: dict[str, _Durable] = {}
-        self._waiting: dict[asyncio.Future[None], None] = {}  # ordered, so that a seed replays exactly
+        self._waiting: dict[asyncio.Future[None], Callable[[str], bool] | None] = {}
+        """Who waits for what; in order, so that a seed replays exactly."""
+
         self._listeners: dict[int, tuple[Callable[[str], bool], deque[Message], asyncio.Event]] = {}
         self._serial = 0
 
@@ -133,7 +135,7 @@ class MemoryServer:
             raise StorageFull("maximum bytes exceeded")
         for write in writes:
             self._put(write)
-        self._wake()
+        self._wake([write.subject for write in writes])
         return Seq(self._end)
 
     def newest(self, subject: str) -> Message | None:
@@ -144,13 +146,11 @@ class MemoryServer:
     def since(self, start: int, filters: Sequence[str], most: int) -> list[Message]:
         """Up to `most` messages from `start` on that match."""
         self._expire()
-        matches = matching(filters)
+        matches, seqs, at = matching(tuple(filters)), self._seqs, self._at
         found: list[Message] = []
-        for index in range(bisect_left(self._seqs, start), len(self._seqs)):
-            message = self._at.get(self._seqs[index])
-            if message is None:
-                continue
-            if matches(message.subject):
+        for index in range(bisect_left(seqs, start), len(seqs)):
+            message = at.get(seqs[index])
+            if message is not None and matches(message.subject):
                 found.append(message)
                 if len(found) == most:
                     break
@@ -216,16 +216,20 @@ class MemoryServer:
                     subject = subject.rpartition(".")[0]
                     self._under[subject] = max(self._under.get(subject, 0), message.seq)
 
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+    def _wake(self, stored: Sequence[str] | None = None) -> None:
+        """Let those go on whom it concerns that these subjects were stored; None: something else is new, for all."""
+        for future, matches in list(self._waiting.items()):
+            if stored is None or matches is None or any(map(matches, stored)):
+                del self._waiting[future]
+                if not future.done():
+                    future.set_result(None)
 
-    async def changed(self) -> None:
-        """Wait until something may have changed: a message, a consumer, the server itself."""
+    async def changed(self, filters: Sequence[str] | None = None) -> None:
+        """Wait until something may have changed: a message under the filters, any at all without them, a consumer, the
+        server itself.
+        """
         future = asyncio.get_running_loop().create_future()
-        self._waiting[future] = None
+        self._waiting[future] = None if filters is None else matching(tuple(filters))
         try:
             await future
         finally:
@@ -258,7 +262,7 @@ class MemoryServer:
         serial = self._serial
         queue: deque[Message] = deque(maxlen=LISTENER_MESSAGES_MAX)
         ready = asyncio.Event()
-        self._listeners[serial] = (matching([pattern]), queue, ready)
+        self._listeners[serial] = (matching((pattern,)), queue, ready)
 
         async def heard() -> AsyncIterator[Message]:
             while True:
@@ -335,7 +339,7 @@ class MemoryLog:
             if not follow and len(found) < 256:
                 return
             if not found:  # else more may have come while these were read
-                await self.server.changed()
+                await self.server.changed(filters)
             await self._travel()
 
     async def everything(self, *, start: int = 1, follow: bool = False) -> AsyncGenerator[Message, None]:
@@ -407,7 +411,7 @@ class _MemoryConsumption:
             if found:
                 self._position = found[-1].seq + 1
                 return found
-            await server.changed()
+            await server.changed(self._filters)
 
     async def pending(self) -> int:
         """See `Consumption.pending`."""
@@ -418,7 +422,8 @@ class _MemoryConsumption:
         """See `Consumption.ack`. The twin keeps no lag, so there is nothing to do."""
 
 
-def matching(filters: Sequence[str]) -> Callable[[str], bool]:
+@lru_cache(maxsize=1024)
+def matching(filters: tuple[str, ...]) -> Callable[[str], bool]:
     """Tells which subjects are under any of some filters, with NATS wildcards `*` and `>`."""
     exact: set[str] = set()
     above: set[str] = set()
