@@ -9,6 +9,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from tests.fault.history import History, Operation, Stored, Trouble
@@ -133,7 +134,7 @@ class World:
         self.agents: tuple[Agent[Any], ...] = {
             "counting": lambda: (counting(self.mood),),
             "waiting": lambda: (waiting(self.mood),),
-            "booking": lambda: (booking(self.mood, self.outside), coordinator(LIMITS)),
+            "booking": lambda: (booking(self.mood, self.outside), _coordinator()),
         }[self.scene]()
         self._slots = [_Slot(n) for n in range(1, PROCESSES + 1)]
         self._points: dict[str, int] = {}
@@ -347,8 +348,13 @@ class World:
     async def _people(self) -> None:
         """Decide on what is asked, and look after what is stuck."""
         seen: set[str] = set()
+        looked: object = None
         while True:
             await asyncio.sleep(0.5)
+            now = (self.server.end, len(self.outside.working))
+            if now == looked:
+                continue  # nothing is there that was not looked at
+            looked = now
             if self.scene == "waiting":
                 await self._decide(seen)
             elif self.scene == "booking":
@@ -392,14 +398,22 @@ class World:
         await self._ask(event, event_id, key, command)
 
 
+@cache
+def _coordinator() -> Agent[Any]:
+    """All worlds may have the same: it keeps nothing but what is in the log."""
+    return coordinator(LIMITS)
+
+
 def lived(seed: int, blows: tuple[Blow, ...] | None = None) -> tuple[World, History]:
     """Live one world, on a loop of its own."""
+    seen: list[tuple[World, History]] = []
 
-    async def live() -> tuple[World, History]:
+    async def live() -> None:
         world = World(seed, blows)
-        return world, await world.live()
+        seen.append((world, await world.live()))  # a task's result is put into words when its runner ends
 
-    return run_virtual(live())
+    run_virtual(live())
+    return seen[0]
 
 
 __all__ = ["KINDS", "SCENES", "Blow", "Killed", "World", "lived", "plan"]

@@ -12,6 +12,9 @@ Ts = TypeVarTuple("Ts")
 THREAD_WAIT_S = 2.0
 """How long the time stands still for a thread, in real seconds, until it brings its result."""
 
+WATCHED_BY_LOOP = 1
+"""The loop itself watches one file, by which threads and signals wake it."""
+
 
 class Stuck(AssertionError):
     """Every task waits for something that no timer and no other task will ever bring."""
@@ -30,13 +33,15 @@ class _JumpingSelector(selectors.SelectSelector):
         """Poll; when nothing is ready, let the time pass at once."""
         if timeout is not None and timeout <= 0:
             return []  # tasks are ready to run: what arrives from outside can wait until they have
-        ready = super().select(THREAD_WAIT_S if timeout is None or self.threads else 0)
-        if not ready:
-            if timeout is None:
-                raise Stuck("nothing is left to run and no timer is set")
-            # Past the timer by a hair, so that rounding cannot leave it in the future for ever.
-            self.now_s += timeout + 1e-9
-        return ready
+        if timeout is None or self.threads or len(self.get_map()) > WATCHED_BY_LOOP:
+            ready = super().select(THREAD_WAIT_S if timeout is None or self.threads else 0)
+            if ready:
+                return ready
+        if timeout is None:
+            raise Stuck("nothing is left to run and no timer is set")
+        # Past the timer by a hair, so that rounding cannot leave it in the future for ever.
+        self.now_s += timeout + 1e-9
+        return []
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
