@@ -22,6 +22,7 @@ from hocket.errors import (
     Unavailable,
     UsageError,
 )
+from hocket.forgotten import is_tombstone
 from hocket.ids import fresh
 from hocket.log.base import APPEND_MESSAGES_MAX, Expect, Log, Message, Seq, Write
 from hocket.subjects import Address, Names, address, shard_of
@@ -403,6 +404,8 @@ async def connect(url: str, *, domain: str = "hocket", publisher: str = "client"
 
 
 def _delivery(message: Message, shard: int) -> Delivery | None:
+    if is_tombstone(message):
+        return None
     try:
         return Delivery(message, shard, address(message.subject))
     except NotFound:

@@ -3,13 +3,14 @@
 import os
 import random
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hocket.clock import Clock, SystemClock
 from hocket.crashpoints import Reach, from_environment
 from hocket.ids import fresh
+from hocket.log.base import Log
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +30,6 @@ class Process:
     spent: Callable[[], bool] = lambda: False
     """Whether the process has to go for what its handlers did to it. Then what they could not finish before it went
     counts as if it had been killed."""
+
+    logs: Sequence[Log] = ()
+    """The shards of the domain that it works on, for who reads beyond one key. Nothing is written through them."""

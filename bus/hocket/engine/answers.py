@@ -14,6 +14,7 @@ from hocket.engine.holds import TYPES, read_word
 from hocket.engine.recall import Recall
 from hocket.engine.runs import Head, Parked
 from hocket.errors import BadKey, MalformedEvent
+from hocket.forgotten import is_tombstone
 from hocket.log.base import Log, Message, Write
 from hocket.run import CANCEL, DONE, Entry
 from hocket.subjects import Names, address
@@ -62,10 +63,12 @@ class Answers:
 
     def is_answer(self, message: Message) -> bool:
         """Whether an event starts nothing by itself: no handler takes its type, so it came for runs that wait."""
-        return message.subject.split(".", 7)[-1] not in self._handled
+        return is_tombstone(message) or message.subject.split(".", 7)[-1] not in self._handled
 
     async def to(self, message: Message) -> Answer:
         """The runs of the key that wait for the event. Raises MalformedEvent and NotFound for what is no event."""
+        if is_tombstone(message):
+            return Answer()
         where = address(message.subject)
         envelope = read(message)
         if envelope.type != where.type:

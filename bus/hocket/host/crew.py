@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from hocket.agent import Agent
@@ -26,7 +27,7 @@ class Crew:
         process: Process | None = None,
         replay: Mapping[str, bool] | None = None,
     ) -> None:
-        self.process = process or Process()
+        self.process = replace(process or Process(), logs=tuple(logs))
         limits = agents[0].limits if agents else Limits()
         self.committers = [Committer(log, limits, self.process.reach) for log in logs]
         doors = SharedDoors(logs, self.process)
