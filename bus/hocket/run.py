@@ -25,6 +25,7 @@ WAIT = "wait"
 EFFECT = "effect"
 APPROVAL = "approval"
 NOTICE = "notice"
+ATTEMPTS = "attempts"
 CANCEL = "cancel"
 SPEND = "spend"
 
@@ -229,8 +230,8 @@ class Run:
     began_s: float = 0.0
     """When its first attempt here began, by the loop's clock."""
 
-    causes: tuple[str, ...] = ()
-    """What its latest attempts here have failed with."""
+    failures: tuple[tuple[str, str], ...] = ()
+    """What its latest attempts here have failed with, and when, RFC 3339; until it is written down."""
 
     execution: Execution | None = None
     """The one that is under way; None until it does something durable."""
@@ -365,7 +366,7 @@ class Run:
                 if self.entries is None:
                     entries = await self.memory.load()
                     self.recorded = entries[-1][0] + 1 if entries else 0
-                    self.entries = {(e.name, e.occurrence): e for _, e in entries if e.kind != NOTICE}
+                    self.entries = {(e.name, e.occurrence): e for _, e in entries if e.kind not in (NOTICE, ATTEMPTS)}
         return self.entries
 
     async def remember(self, entry: Entry, effect: EffectDone | None = None) -> Entry:

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from hocket import Agent, Context, Limits, Retry
-from hocket.beside import beside
+from hocket.beside import beside, pass_on_cancellation
 from hocket.clock import LoopClock
 from hocket.engine.cursor import Mark, Tried
+from hocket.engine.trial import Trials
 from hocket.errors import ConsumerLost
 from hocket.host.crew import Crew
 from hocket.log.memory import MemoryLog, MemoryServer
@@ -49,14 +50,17 @@ class Processes:
         self._changed = asyncio.Event()
         self._log: MemoryLog
         self._crew: Crew
+        self._life: asyncio.Task[None]
 
     async def run(self, bed: Bed, agent: Agent[Any], starts_max: int = 20) -> None:
         """Start again after each end; AssertionError after too many."""
         while True:
             self._log = bed.server.connect()
             self._crew = bed.crew_on(self._log, agent)
-            with suppress(BaseExceptionGroup, Killed):
-                await self._crew.run()
+            self._life = asyncio.ensure_future(self._crew.run())
+            with suppress(BaseExceptionGroup, Killed, asyncio.CancelledError):
+                await self._life
+            pass_on_cancellation()
             self.ends += self._log.killed
             self.starts += 1
             self._changed.set()
@@ -72,6 +76,11 @@ class Processes:
         """End the process that runs now, where it stands: nothing more of it reaches the log."""
         self._log.kill()
         raise Killed
+
+    def cut(self) -> None:
+        """The same, from outside."""
+        self._log.kill()
+        self._life.cancel()
 
     def stop(self) -> None:
         """Ask it to leave in good order."""
@@ -219,6 +228,78 @@ def test_those_that_are_tried_alone_take_no_slot_from_new_events() -> None:
     assert letters == []
     assert sorted(taken) == [0, 1, *range(10, 20)]
     assert taken[-1] < 2, "no new one waited for both of those that were under suspicion"
+
+
+def test_an_event_that_is_tried_alone_may_still_ask_to_be_reminded() -> None:
+    agent, processes = Agent("reminds", limits=LIMITS), Processes()
+
+    @agent.on(Given)
+    async def take(event: Given, ctx: Context) -> Taken | None:
+        if processes.ends < 2:
+            processes.die()
+        if not ctx.reminded:
+            ctx.remind(1.0)
+            return None
+        return Taken(n=event.n)
+
+    letters, taken = run_virtual(lived(agent, processes, [(Given(n=0), "k")]))
+
+    assert (letters, taken) == ([], [0])
+
+
+SUSPECTS = 6
+LIFE_S = 20.0
+"""How long a process lives; a handling takes three quarters of it."""
+
+
+async def takeovers_of_the_last() -> int:
+    """How many processes have ended when the last of some slow suspects is handled, with no end to the kills."""
+    agent, processes, done = Agent("slow", limits=LIMITS), Processes(), list[int]()
+
+    @agent.on(Given)
+    async def take(event: Given) -> Taken:
+        await asyncio.sleep(LIFE_S * 3 / 4)
+        done.append(processes.ends)
+        return Taken(n=event.n)
+
+    async def kill() -> None:
+        while True:
+            await asyncio.sleep(LIFE_S)
+            processes.cut()
+
+    async with (
+        Bed(server=MemoryServer(clock=LoopClock())) as bed,
+        beside(processes.run(bed, agent)),
+    ):
+        bed.agents = (agent,)
+        await bed.owned()
+        for n in range(SUSPECTS):
+            await bed.publish(Given(n=n), key=f"k{n}")
+        for ends in (1, 2):  # the first time they are begun side by side, and all are under suspicion after the second
+            await asyncio.sleep(1.0)
+            processes.cut()
+            await processes.until(ends=ends)
+        async with beside(kill()), asyncio.timeout(LIFE_S * SUSPECTS * 2):
+            while len(bed.events(Taken)) < SUSPECTS:
+                await bed.server.changed()
+        assert bed.dead(agent) == []
+    return done[-1] - 2
+
+
+def test_however_often_their_process_is_killed_slow_suspects_do_not_wait_for_one_another_for_long() -> None:
+    assert run_virtual(takeovers_of_the_last()) <= 2
+
+
+def test_whoever_is_tried_alone_for_as_long_as_it_takes_starves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = Trials.__init__
+
+    def for_a_minute(self: Trials, *given: Any, **named: Any) -> None:
+        tried(self, *given, **named)
+        self._alone_s = 60.0
+
+    monkeypatch.setattr(Trials, "__init__", for_a_minute)
+
+    assert run_virtual(takeovers_of_the_last()) > 3
 
 
 def test_what_is_known_of_attempts_is_kept_for_what_is_unfinished_and_counted_when_a_process_ended() -> None:

@@ -7,7 +7,7 @@ from hocket.approval import APPROVE, DENY
 from hocket.cli.output import clock_time, print_table, short
 from hocket.observe.deeds import Handling
 from hocket.observe.history import Remembered, RunHead
-from hocket.run import APPROVAL, BEGUN, DONE, EFFECT, NOTICE, PARKED, SLEEP, VOID, WAIT
+from hocket.run import APPROVAL, ATTEMPTS, BEGUN, DONE, EFFECT, NOTICE, PARKED, SLEEP, VOID, WAIT
 
 NAME_LENGTH_MAX = 40
 
@@ -28,7 +28,7 @@ def print_handlings(handlings: Sequence[Handling]) -> None:
 def named(deed: Remembered) -> str:
     """Its name without its kind, from the second of its name on with its number."""
     text = short(deed.name.removeprefix(f"{deed.kind} "), NAME_LENGTH_MAX)
-    return f"{text} #{deed.occurrence + 1}" if deed.occurrence else text
+    return f"{text} #{deed.occurrence + 1}" if deed.occurrence and deed.kind != ATTEMPTS else text
 
 
 def took(deed: Remembered) -> str:
@@ -48,6 +48,8 @@ def outcome(deed: Remembered) -> str:
         return _decision(deed.result) if deed.phase == DONE else _until("asked", deed.until)
     if deed.kind == WAIT:
         return short(deed.result.get("data")) if deed.phase == DONE else _until("waits", deed.until)
+    if deed.kind == ATTEMPTS:
+        return "; ".join(f"{clock_time(each['at'])} {each['error']}" for each in deed.result)
     if deed.kind == NOTICE:
         return "; ".join(f"{name}: {', '.join(listed)}" for name, listed in deed.result.items() if listed)
     return short(deed.result)

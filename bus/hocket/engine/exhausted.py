@@ -34,7 +34,8 @@ class Exhausted:
         if received is None or run is None:
             return dead, [*dead.events]  # no handler has seen it
         then = policy_of(received, dead)
-        dead = replace(dead, causes=run.causes, then="" if then == OnExhausted.DEAD_LETTER else then.value)
+        causes = tuple(failure for _, failure in run.failures)
+        dead = replace(dead, causes=causes, then="" if then == OnExhausted.DEAD_LETTER else then.value)
         said = self._consequence(received, dead, then) or self._holding.lifted_by(received)
         if said is None:
             return dead, [*dead.events]

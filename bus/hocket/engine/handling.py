@@ -13,6 +13,7 @@ from hocket.clock import rfc3339
 from hocket.context import Context, Emission, Pulse
 from hocket.engine.attempt import call
 from hocket.engine.deadletter import dead_letter
+from hocket.engine.failures import take_note
 from hocket.engine.limits import of_loop
 from hocket.engine.pulse import pulse_of
 from hocket.engine.purses import carried, purse_of
@@ -61,10 +62,6 @@ T = TypeVar("T")
 
 EMITTED_MAX = APPEND_MESSAGES_MAX - 10
 """Most events from one handling: they go in one append, with room for its records."""
-
-CAUSES_MAX = 10
-CAUSE_LENGTH_MAX = 300
-"""How much a dead letter says of the attempts before the last one: of so many, so many characters each."""
 
 EVENT_HEADERS = {"Content-Type": gate.CONTENT_TYPE}
 """What makes a stored event structured mode for readers that are not hocket."""
@@ -273,7 +270,7 @@ class Handling:
         spent_s = asyncio.get_running_loop().time() - run.began_s
         wait_s = handler.retry.wait_s(number, error, self._process.rng, spent_s=spent_s)
         if wait_s is not None and getattr(error, "on_exhausted", None) is None:
-            run.causes = (*run.causes, f"{type(error).__name__}: {error}"[:CAUSE_LENGTH_MAX])[-CAUSES_MAX:]
+            take_note(run, rfc3339(self._process.clock.now_s()), f"{type(error).__name__}: {error}")
             return Again(wait_s, error)
         return Dead(_exhausted(error, number), number)
 
@@ -361,7 +358,7 @@ class Handling:
         """Turn what the handler gave back into writes. Raises BadReturn, UndeclaredEvent, ForeignShard."""
         for event in _events_of(result):
             context.emit(event)
-        if context.remind_s is not None and context.run.entries is not None:
+        if context.remind_s is not None and context.run.entries:
             raise UsageError("a handling that asks to be reminded does nothing else durably")
         if len(context.emitted) > EMITTED_MAX:
             raise BadReturn(f"{len(context.emitted)} events from one handling, the limit is {EMITTED_MAX}")

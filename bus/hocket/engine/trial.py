@@ -16,9 +16,11 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 
+from hocket.clock import rfc3339
 from hocket.engine.commit import Committer
 from hocket.engine.cursor import Tried
 from hocket.engine.dispatch import Work
+from hocket.engine.failures import take_note
 from hocket.engine.handling import Dead, Received
 from hocket.engine.transition import Tenure, Transition
 from hocket.errors import ProcessEnded
@@ -105,6 +107,8 @@ class Trials:
         most = max(ENDS_MIN, received.handler.retry.attempts_max)
         if ends >= most:
             return Dead(ProcessEnded(f"its process ended {ends} times while it was handled"), ends)
+        now = rfc3339(self._process.clock.now_s())
+        take_note(run, now, f"ProcessEnded: its process ended {ends} times while it was handled")
         note(logging.WARNING, "tried alone", agent=self._tenure.agent, id=received.envelope.id, ends=ends)
         self._process.trying(received.envelope.id)
         await self._write(Tried(known.seq, ends, begun=True, entries=entries))

@@ -19,6 +19,7 @@ from hocket.engine.commit import Committer
 from hocket.engine.dispatch import Actor, Dispatcher, Work, going_on, key_of
 from hocket.engine.doors import OwnDoors, SharedDoors
 from hocket.engine.exhausted import Exhausted
+from hocket.engine.failures import written_down
 from hocket.engine.handling import Again, Dead, Done, Handling, Held, Received, Waits
 from hocket.engine.holding import Holding
 from hocket.engine.holds import Holds
@@ -240,7 +241,9 @@ class Worker:
         work.received = received
         shared = (self._doors, self._accounts)
         memory = Memory(self._journals, self._answers, self.live, self.holding, self._parts, *shared, work)
+        before = work.doing
         run = work.doing = Run(memory, *((work.head.emitted, work.head.again_from) if work.head else ()))
+        run.failures = before.failures if before else ()
         if self._trials.concern(work):
             async with self._trials.of(work, received, run) as dead:
                 await (self._bury(work, message, dead) if dead else self._handle(work, received, run))
@@ -350,6 +353,7 @@ class Worker:
         if notice is not None:
             self._note("journal differs", run=self._journals.where(work), **notice.result)
             run.noted = (*run.noted, notice)
+        run.noted = (*run.noted, *await written_down(run))
         transition = self._transition(work, cell, done)
         if run.noted:
             transition.records += self._journals.writes(work, run.of_end())
@@ -385,6 +389,7 @@ class Worker:
             return
         head = replace(head, emitted=run.emitted + len(done.events))
         transition = self._transition(work, cell, done)
+        run.noted = (*run.noted, *await written_down(run))
         transition.records += self._journals.writes(work, run.of_wait(head.emitted))
         await self._leave(work, done, transition, head)
 

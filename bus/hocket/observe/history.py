@@ -65,7 +65,8 @@ class Remembered:
     seq: int
     stored: str
     kind: str
-    """`step`, `effect`, `sleep`, `wait`, `approval`, or `notice` of what a change of the code has left."""
+    """`step`, `effect`, `sleep`, `wait`, `approval`, `notice` of what a change of the code has left, or `attempts` that
+    failed before another one came further."""
 
     phase: str
     """`done`, or how far it has come."""
