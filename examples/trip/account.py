@@ -138,15 +138,26 @@ class Account:
         return list(self._gaps())
 
     def _gaps(self) -> Iterator[str]:
-        hits = self.hits()
-        for fault, at in ROWS:
+        for (fault, at), missed in self._missed():
             where = f"{fault!r} at {POSITIONS[at]}"
             if not any(trip.row == (fault, at) and trip.happened for trip in self.trips):
                 yield f"{where} never happened"
                 continue
-            for name in SERVICES:
-                if not hits[fault, at, name]:
-                    yield f"{name} was never killed after {where}"
+            for name in missed:
+                yield f"{name} was never killed after {where}"
+
+    def again(self, seed: int) -> list[Trip]:
+        """Trips that would fill the gaps: one for each of those who were never killed after what goes wrong there."""
+        rows = [row for row, missed in self._missed() for _ in missed]
+        random.Random(f"{seed} {len(self.trips)}").shuffle(rows)
+        return [Trip(f"trip-{seed}-{n}", fault, at) for n, (fault, at) in enumerate(rows, start=len(self.trips))]
+
+    def _missed(self) -> Iterator[tuple[tuple[str, int], list[str]]]:
+        """The lines of the table on which somebody was never killed, and who that is."""
+        hits = self.hits()
+        for row in ROWS:
+            if missed := [name for name in SERVICES if not hits[*row, name]]:
+                yield row, missed
 
     def hits(self) -> Counter[tuple[str, int, str]]:
         """How often somebody died on a trip, by line of the table and service."""

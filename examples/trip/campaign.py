@@ -7,11 +7,12 @@ that was undone has left something behind, or if something was never tried.
 
 import argparse
 import asyncio
+import math
 import os
 import random
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from examples.trip.account import POSITIONS, ROWS, SERVICES, Account, Trip, plan
 from hocket import Bus, connect
 from hocket.beside import beside
 from hocket.clock import SystemClock
+from hocket.errors import NotReady
 from hocket.host.restarts import Restarts
 from hocket.host.supervisor import Fleet
 from hocket.ids import fresh
@@ -39,6 +41,15 @@ DESKS = {"book_flight": "flights", "book_room": "hotels", "reserve": "reservatio
 AT_ONCE = 60
 DEADLINE_S = 60.0
 KILL_EACH_S = 6.0
+HASTE_S = 2.0
+"""The same while only that is made again which nobody was killed on: long enough to be back."""
+
+AGAIN_AT_ONCE = 8
+"""So many trips are under way then: a kill comes too late for most of those that go wrong in one moment."""
+
+AGAIN_MAX = 15
+"""So often that is made again at most, by the command."""
+
 LOOK_S = 0.02
 """How often it is looked whether something new can be tried: a trip that is refused at once is over soon after."""
 
@@ -67,12 +78,16 @@ class Campaign:
         at_once: int = AT_ONCE,
         deadline_s: float = DEADLINE_S,
         kill_each_s: float = KILL_EACH_S,
+        again_max: int = 0,
     ) -> None:
+        self._again_max = again_max
         self._deadline_s = deadline_s
         self._kill_each_s = kill_each_s
         self._looked_s = self._late_s = 0.0
         self._rng = random.Random(seed)
-        self._room = asyncio.Semaphore(at_once)
+        self._at_once = at_once
+        self._again = False  # whether only what was missed is made
+        self._seed = seed
         self._changed = asyncio.Event()
         self._clock = SystemClock()
         self._ended = 0
@@ -81,13 +96,28 @@ class Campaign:
 
     async def run(self, bus: Bus, fleet: Fleet) -> Account:
         """Have every trip made, and look at the ledger when all has come to rest."""
-        async with beside(self._hear(bus), self._reap(fleet)), asyncio.TaskGroup() as tasks:
-            for trip in self.account.trips:
-                await self._room.acquire()
-                tasks.create_task(self._make(trip, bus))
-        await self._look()
+        async with beside(self._hear(bus), self._reap(fleet)):
+            await self._make_all(self.account.trips, bus, self._at_once)
+            await self._look()
+            for _ in range(self._again_max):
+                if self.account.wrong or not (again := self.account.again(self._seed)):
+                    break
+                sys.stderr.write(f"{len(again)} trips more, for who was never killed on their like\n")
+                self._kill_each_s, self._again = HASTE_S, True
+                self._trips |= {trip.saga: trip for trip in again}
+                self.account.trips += again
+                await self._make_all(again, bus, AGAIN_AT_ONCE)
+                await self._look()
         self.account.wrong += await self._differences()
         return self.account
+
+    async def _make_all(self, trips: Sequence[Trip], bus: Bus, at_once: int) -> None:
+        """Some trips, so many of them at once."""
+        room = asyncio.Semaphore(at_once)
+        async with asyncio.TaskGroup() as tasks:
+            for trip in trips:
+                await room.acquire()
+                tasks.create_task(self._make(trip, bus)).add_done_callback(lambda _: room.release())
 
     async def _make(self, trip: Trip, bus: Bus) -> None:
         """One trip, from its request to its end."""
@@ -109,7 +139,6 @@ class Campaign:
         except TimeoutError:
             self.account.wrong.append(f"{trip} does not end")
         finally:
-            self._room.release()
             self._ended += 1
             if self._ended % PROGRESS_EACH == 0:
                 sys.stderr.write(f"{self._ended} trips have ended\n")
@@ -211,13 +240,14 @@ class Campaign:
         while True:
             await asyncio.sleep(self._kill_each_s * (0.5 + self._rng.random()))
             await self._look()
-            until_s, hits = loop.time() + self._kill_each_s / 2, self.account.hits()
+            patience_s = math.inf if self._again else self._kill_each_s / 2
+            until_s, hits = loop.time() + patience_s, self.account.hits()
             while not self.account.needed(self._clock.now_s(), hits) and loop.time() < until_s:
                 await asyncio.sleep(LOOK_S)
                 await self._look()
             name = self.account.victim(self._clock.now_s(), self._rng)
             if name in fleet.pids:
-                with suppress(ProcessLookupError):
+                with suppress(ProcessLookupError, NotReady):
                     fleet.kill(name)
                     self.account.kills.append((self._clock.now_s(), name))
 
@@ -270,8 +300,9 @@ async def campaign(
     at_once: int = AT_ONCE,
     deadline_s: float = DEADLINE_S,
     kill_each_s: float = KILL_EACH_S,
+    again_max: int = 0,
 ) -> Account:
-    """Make these trips, on a server of its own unless there is one."""
+    """Make these trips, and so often some more for what was missed, on a server of its own unless there is one."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         os.environ["TRIP_OUTSIDE"] = desk = await stack.enter_async_context(outside(folder))
@@ -289,7 +320,9 @@ async def campaign(
         await stack.enter_async_context(fleet)
         await fleet.ready(60)
         bus = await stack.enter_async_context(connect(url, domain=domain))
-        made = Campaign(trips, seed, at_once=at_once, deadline_s=deadline_s, kill_each_s=kill_each_s)
+        made = Campaign(
+            trips, seed, at_once=at_once, deadline_s=deadline_s, kill_each_s=kill_each_s, again_max=again_max
+        )
         return await made.run(bus, fleet)
 
 
@@ -303,7 +336,14 @@ def main() -> int:
     parser.add_argument("--nats", metavar="URL", help="your server instead of one's own")
     given = parser.parse_args()
     trips = plan(given.sagas, given.seed, ROWS)
-    made = campaign(trips, given.seed, url=given.nats, at_once=given.at_once, kill_each_s=given.kill_each)
+    made = campaign(
+        trips,
+        given.seed,
+        url=given.nats,
+        at_once=given.at_once,
+        kill_each_s=given.kill_each,
+        again_max=AGAIN_MAX,
+    )
     account = asyncio.run(made)
     gaps = account.gaps()
     sys.stdout.write(f"{account.table()}; seed {given.seed}\n")

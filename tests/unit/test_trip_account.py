@@ -44,6 +44,20 @@ def test_what_never_happened_and_who_was_never_killed_then_is_a_gap() -> None:
     assert len(gaps) == len(ROWS)
 
 
+def test_what_was_missed_is_planned_again_once_for_each_who_was_not_killed_on_it() -> None:
+    account = tried()
+    account.kills = [(15.0, name) for name in SERVICES if name != "hotels"]
+    late = next(trip for trip in account.trips if trip.row == ("refused", 1))
+    late.struck_s = None
+
+    again = account.again(seed=1)
+
+    assert len(again) == len(ROWS) - 1 + len(SERVICES)
+    assert sorted({trip.row for trip in again}) == sorted(ROWS)
+    assert not {trip.saga for trip in again} & {trip.saga for trip in account.trips}
+    assert tried().again(seed=1) == []
+
+
 @pytest.mark.parametrize(("fault", "times"), [("undo fails 1x", 1), ("undo fails 3x", 3), ("undo broken", 6)])
 def test_an_undo_has_failed_once_it_failed_as_often_as_it_was_meant_to(fault: str, times: int) -> None:
     trip = Trip("trip-1", fault, 0)
