@@ -68,6 +68,15 @@ async def poison(kind: str, ctx: Context[Seen]) -> Any:
             await await_cancelled()
         case "cancels itself":
             raise asyncio.CancelledError
+        case "cancels its own task" | "cancels its own task and waits" | "cancels its own task before a step":
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            if kind.endswith("waits"):
+                await hang()
+            if kind.endswith("step"):
+                await ctx.step(give, 1)
+            return Taken(n="all went well")
         case "returns no event":
             return "text"
         case "returns a list of no events":
@@ -105,6 +114,9 @@ KINDS = {
     "hangs in a step that is tried again": "StepFailed",
     "awaits what was cancelled": "HandlerCancelled",
     "cancels itself": "HandlerCancelled",
+    "cancels its own task": "HandlerCancelled",
+    "cancels its own task and waits": "HandlerCancelled",
+    "cancels its own task before a step": "HandlerCancelled",
     "returns no event": "BadReturn",
     "returns a list of no events": "BadReturn",
     "returns an undeclared event": "UndeclaredEvent",

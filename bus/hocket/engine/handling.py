@@ -161,6 +161,9 @@ class Handling:
         self._tracing = tracing()  # once: it looks into the environment
         self._source = f"/{log.domain}/{agent.name}"
         self.names = Names(log.domain, log.shard)
+        self.leaving: Callable[[], bool] = lambda: True
+        """Whether handlers are being cut off where they stand, since the tenure ends or the process stops."""
+
         self.budgeted = budgeted()
         """The policies with a budget that are known here, by the type of their starting event."""
 
@@ -253,9 +256,13 @@ class Handling:
         except NotCalled as refusal:
             return Held(self._process.clock.now_s() + refusal.retry_after_s)
         except asyncio.CancelledError as cause:
-            if task.cancelling() > cancellations:
+            own = task.cancelling() - cancellations
+            if own and (self.leaving() or run.cancellations > cancellations):
                 raise  # somebody wants the end of this
-            error = HandlerCancelled("it awaited what was cancelled, by nobody who wants its end")
+            for _ in range(own):
+                task.uncancel()
+            what = "it has cancelled its own task" if own else "it awaited what was cancelled"
+            error = HandlerCancelled(f"{what}, by nobody who wants its end")
             error.__cause__ = cause
         except LoopDetected as looped:
             return self._looped(received, looped, number, run.emitted)

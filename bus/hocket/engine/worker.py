@@ -131,6 +131,8 @@ class Worker:
             )
             self._resume(runs)
             ended = tasks.create_task(self.tenure.ended())
+            # All tasks of the group are cancelled at once, this one with them.
+            self._handling.leaving = lambda: self.cut_off or ended.done() or bool(ended.cancelling())
             inflow = [
                 tasks.create_task(work)
                 for work in (
@@ -241,9 +243,7 @@ class Worker:
         work.received = received
         shared = (self._doors, self._accounts)
         memory = Memory(self._journals, self._answers, self.live, self.holding, self._parts, *shared, work)
-        before = work.doing
         run = work.doing = Run(memory, *((work.head.emitted, work.head.again_from) if work.head else ()))
-        run.failures = before.failures if before else ()
         if self._trials.concern(work):
             async with self._trials.of(work, received, run) as dead:
                 await (self._bury(work, message, dead) if dead else self._handle(work, received, run))
