@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
+from hocket_schemas.envelope import Envelope
 from hocket_schemas.event import Event
 
 LETTER = "hkletter"
@@ -11,6 +12,11 @@ LETTER = "hkletter"
 
 GENERATION = "hkgeneration"
 """Beside it: how often the event has been sent again by now, counted from the one that nobody had sent again."""
+
+
+def letter_of(envelope: Envelope) -> str:
+    """The dead letter that an event was sent again for; empty: nobody had sent it again."""
+    return str(envelope.extensions.get(LETTER) or "")
 
 
 class DeadLetterRedriven(Event, type="hocket.letter.redriven.v1"):

@@ -10,6 +10,7 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from hocket import Agent, Context, Retry
 from hocket.observe.history import Remembered, history
+from hocket.run import ATTEMPTS
 from hocket.testing import Bed, run_virtual
 from hocket_schemas.event import Catalog, Event
 
@@ -81,7 +82,8 @@ class Case:
                     await script(self)
                 await self.bed.quiet()
                 entries = [entry for entry in await history(self.bed.bus, "k") if isinstance(entry, Remembered)]
-                self.steps = [entry.name.partition(": ")[2] or entry.name for entry in entries]
+                done = [entry.name for entry in entries if entry.kind != ATTEMPTS]
+                self.steps = [name.partition(": ")[2] or name for name in done]
                 answers = [answer.text for answer in self.bed.events(Answered)]
                 return answers[0] if answers else str(self.bed.dead(self.crew)[0]["error"])
 

@@ -1,5 +1,6 @@
 """What follows when an event is given up, as its handler or its effect wants it, and how long that takes."""
 
+import asyncio
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from hocket import Agent, Context, OnExhausted, Retry
 from hocket.clock import LoopClock
 from hocket.engine.runs import Head
+from hocket.host.crew import running
 from hocket.log.memory import MemoryServer
 from hocket.observe.history import history
 from hocket.observe.letters import DeadLetter, letters
@@ -35,12 +37,14 @@ class Fragile:
 
     def __init__(self, then: OnExhausted) -> None:
         self.mended = False
+        self.takes_s = 0.0
         self.agent: Agent[None] = Agent("fragile")
 
         @self.agent.on(Given, retry=TWICE, on_exhausted=then)
         async def take(event: Given, ctx: Context) -> Taken:
             if event.n == 0 and ctx.key == "k" and not self.mended:
                 raise ValueError("not this one")
+            await asyncio.sleep(self.takes_s)
             return Taken(n=event.n)
 
 
@@ -95,6 +99,29 @@ def test_a_key_that_is_held_waits_for_a_person_over_restarts_and_others_go_on(re
     assert (before, still) == ([], [])
     assert other == [0, 1, 2]
     assert after == ([0, 1, 2, 3] if release == "redrive" else [1, 2, 3])
+
+
+def test_what_is_sent_again_to_a_held_key_is_handled_whoever_owns_it_by_then() -> None:
+    fragile = Fragile(OnExhausted.HOLD)
+
+    async def story() -> list[int]:
+        server = MemoryServer(clock=LoopClock())
+        async with Bed(fragile.agent, server=server) as bed:
+            [letter] = await broken(bed)
+        fragile.mended, fragile.takes_s = True, 5.0
+        async with Bed(server=server) as bed:
+            log = server.connect()
+            async with running(bed.crew_on(log, fragile.agent)) as crew:
+                await crew.owning()
+                await redrive(bed.bus, letter, by="test", catalog=EVENTS)
+                while not any(head.letter for head in bed.runs(fragile.agent)):  # it takes long
+                    await server.changed()
+                log.kill()
+        async with Bed(fragile.agent, server=server) as bed:
+            await bed.quiet()
+            return numbers(bed, "k")
+
+    assert run_virtual(story()) == [0, 1, 2]
 
 
 def test_what_is_sent_again_and_dies_again_leaves_the_key_waiting_for_the_new_letter() -> None:

@@ -15,7 +15,7 @@ from hocket.log.base import Message, Seq
 from hocket.subjects import address
 from hocket.telemetry import note
 from hocket_schemas.holds import HoldLifted
-from hocket_schemas.letters import LETTER
+from hocket_schemas.letters import letter_of
 
 
 class Turns(Protocol):
@@ -133,7 +133,7 @@ class Holding:
     def lifted_by(self, received: Received) -> HoldLifted | None:
         """What is to be said once an event was handled that was sent again while its key waited for that."""
         standing = self._holds.covering(received.key, received.saga) if self._holds else None
-        if standing is None or not _sent_again_for(standing, received):
+        if standing is None or not _sent_again_for(standing, letter_of(received.envelope)):
             return None
         word = standing.word
         return HoldLifted(agent=word.agent, key=word.key, letter=word.letter, by=word.by, reason="it was sent again")
@@ -147,17 +147,18 @@ class Holding:
 
     def _covers(self, work: Work, saga: str, received: Received | None = None) -> bool:
         standing = self._holds.covering(work.key, saga)
-        if standing is None or (received is not None and _sent_again_for(standing, received)):
+        # A run says it too: whoever goes on with one after its process was killed has not read its event yet.
+        letter = letter_of(received.envelope) if received is not None else work.head.letter if work.head else ""
+        if standing is None or _sent_again_for(standing, letter):
             return False
         if not self._cancels:
             return True
         return self._cancels.covering(_extent(work, received, saga)) is None
 
 
-def _sent_again_for(standing: Standing, received: Received) -> bool:
-    """Whether an event was sent again for the very letter that its key waits for."""
-    letter = standing.word.letter
-    return letter is not None and received.envelope.extensions.get(LETTER) == letter
+def _sent_again_for(standing: Standing, letter: str) -> bool:
+    """Whether what was sent again for a letter is what its key waits for."""
+    return bool(letter) and standing.word.letter == letter
 
 
 def _is_word(message: Message) -> bool:

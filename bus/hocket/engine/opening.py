@@ -14,6 +14,7 @@ from hocket.engine.runs import Head
 from hocket.engine.transition import Tenure, Transition
 from hocket.log.base import Write
 from hocket.process import Process
+from hocket_schemas.letters import letter_of
 
 
 class Opening:
@@ -98,6 +99,7 @@ class Opening:
             since=rfc3339(self._process.clock.now_s()),
             suspect=suspect,
             saga=received.saga if received.saga != received.key else "",
+            letter=letter_of(received.envelope),
         )
 
     def reminder(self, work: Work, after_s: float, emitted: int) -> Head:

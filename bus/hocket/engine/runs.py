@@ -57,6 +57,9 @@ class Head:
     saga: str = ""
     """The event's, where it is not the key."""
 
+    letter: str = ""
+    """The dead letter that the event was sent again for."""
+
     again_from: int | None = None
     """Events that it had emitted when its handler came to its end, and asked to be called again; None: it did not."""
 
