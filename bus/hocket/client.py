@@ -186,7 +186,9 @@ class Bus:
         self.domain = logs[0].domain
         self.shards = len(logs)
         self.logs = logs
-        self._publisher = publisher
+        self.publisher = publisher
+        """Who its events come from."""
+
         self._clock = clock
         self.ingress = [_Ingress(log) for log in logs]
 
@@ -255,7 +257,7 @@ class Bus:
         key = envelope.partitionkey or envelope.correlationid or envelope.id
         shard = shard_of(key, self.shards)
         names = Names(self.domain, shard)
-        subject = names.event(key, self._publisher, envelope.id, 0, envelope.type)
+        subject = names.event(key, self.publisher, envelope.id, 0, envelope.type)
         if to is not None:
             subject = names.command(to, key, envelope.id, 0, envelope.type)
         attributes = {ATTRIBUTE_EVENT_ID: envelope.id, ATTRIBUTE_EVENT_TYPE: envelope.type}
@@ -359,7 +361,7 @@ class Bus:
         saga = saga or key or event_id or fresh()
         return Envelope(
             id=event_id or fresh(),
-            source=f"/{self.domain}/{self._publisher}",
+            source=f"/{self.domain}/{self.publisher}",
             type=event.event_type,
             data=event.model_dump(mode="json"),
             time=self.now(),
