@@ -122,6 +122,9 @@ class Context(Generic[S]):
     dismisses: bool = False
     """Whether the actor's waiting runs end with what was done since the last wait."""
 
+    seq: int = 0
+    """Where in the log the event stands."""
+
     over: bool = False
     """Whether the execution that it was made for has ended: nothing durable can be done any more."""
 

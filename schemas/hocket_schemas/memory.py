@@ -88,3 +88,11 @@ class Forgotten(Event, type="hocket.memory.forgotten.v1"):
     by: str
     reason: str = ""
     erased: list[Erased] = Field(min_length=1)
+
+
+class Summarised(Event, type="hocket.memory.summarised.v1"):
+    """A summary takes the place of some of what was said under its key."""
+
+    text: str = Field(min_length=1)
+    of: list[str] = Field(min_length=1)
+    """The ids of the events that it stands for; earlier summaries among them."""

@@ -232,6 +232,7 @@ class Handling:
             run=run,
             fresh_state=fresh,
             attempt=number,
+            seq=received.message.seq,
             emitted_before=run.again_from or 0,
             reminded=run.again_from is not None,
         )
