@@ -181,14 +181,30 @@ class Pulse:
 
         Or until the process behind the claim is seen to have ended: then somebody may have claimed since.
         """
-        looks = 0
-        self._released = False
-        while looks < LOOKS_PER_SILENCE and not self._released and not has_ended(claim.process):
+        loop, looks = asyncio.get_running_loop(), 0
+        self._released = self._heard = False
+        next_look: asyncio.TimerHandle
+
+        def look_later() -> asyncio.TimerHandle:
             silence_s = limits.silence_s if self._ever_heard else limits.silence_at_start_s
+            return loop.call_later(silence_s / LOOKS_PER_SILENCE, look)
+
+        def look() -> None:
+            nonlocal looks, next_look
+            looks = 0 if self._heard else looks + 1
             self._heard = False
-            try:
-                async with asyncio.timeout(silence_s / LOOKS_PER_SILENCE):
-                    await stop.wait()
-                return
-            except TimeoutError:
-                looks = 0 if self._heard else looks + 1
+            if looks == LOOKS_PER_SILENCE or self._released or has_ended(claim.process):
+                silent.reschedule(loop.time())
+            else:
+                next_look = look_later()
+
+        if has_ended(claim.process):
+            return
+        next_look = look_later()
+        try:
+            async with asyncio.timeout(None) as silent:
+                await stop.wait()
+        except TimeoutError:
+            pass
+        finally:
+            next_look.cancel()

@@ -200,6 +200,8 @@ class MemoryServer:
             self._seqs = sorted(self._at)
 
     def _expire(self) -> None:
+        if not self._expiries:
+            return
         now_s = self.clock.now_s()
         expired = False
         while self._expiries and self._expiries[0][0] <= now_s:
