@@ -1,11 +1,14 @@
 """The coding example's repository: one commit for a key, whatever was going on, and a way back that hurts nobody."""
 
+import asyncio
+import sys
 from pathlib import Path
 
 import pytest
 from examples.coding import repository
 from examples.coding.repository import BuiltUpon, Refused
 from tests.fault.repositories import commit, every_byte, git, made
+from tests.fault.services import until
 
 KEY = "a" * 40
 FILES = {"words.py": "N = 1\n", "test_words.py": "import words\n"}
@@ -100,3 +103,25 @@ def test_what_was_taken_back_before_it_came_does_not_come(place: Path) -> None:
         repository.merge(FILES, base, "Add words\n", key=KEY)
 
     assert repository.head() == base
+
+
+async def test_who_is_killed_while_git_merges_is_followed_by_one_who_waits_and_finds_the_commit(place: Path) -> None:
+    hook = place / ".git" / "hooks" / "post-merge"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\ntouch .git/reached\nwhile [ ! -e .git/go ]; do sleep 0.02; done\n")
+    hook.chmod(0o755)
+    merging = "import sys; from examples.coding import repository as r; "
+    merging += "r.merge({'a.py': ''}, r.head(), 'Add a\\n', key=sys.argv[1])"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", merging, KEY, cwd=Path(__file__).parents[2])
+    await until((place / ".git" / "reached").exists)
+    process.kill()
+    await process.wait()
+
+    async with asyncio.timeout(20):
+        finding = asyncio.ensure_future(asyncio.to_thread(repository.find, KEY))
+        done, _ = await asyncio.wait([finding], timeout=0.2)
+        (place / ".git" / "go").touch()
+        found = await finding
+
+    assert done == set()
+    assert found == repository.head()
