@@ -29,6 +29,7 @@ HocketError
 │   ├── ProcessEnded            every attempt ended the process that made it
 │   ├── BudgetExceeded          a call would go beyond what its saga may use up
 │   ├── LoopDetected            a chain of causes is too long, or one run repeats itself
+│   ├── AccountLost             what a saga has spent cannot be read any more
 │   ├── ResultLost              what a step returned is not in the log any more, or damaged
 │   └── BadReturn               a handler returned what is no event
 ├── NothingRuns                 there is no running system to talk to
@@ -258,6 +259,13 @@ class ResultLost(HandlingFailed):
     """
 
 
+class AccountLost(HandlingFailed):
+    """The record of what a saga has spent cannot be read: somebody has published over it.
+
+    Nothing is spent on its behalf any more, since nobody knows what is left. No further attempt can mend that.
+    """
+
+
 class BadReturn(HandlingFailed):
     """A handler returned something that is no event, no list of events and not None."""
 
@@ -363,6 +371,7 @@ class NotFound(HocketError):
 
 
 __all__ = [
+    "AccountLost",
     "AppendTooLarge",
     "AttemptsExhausted",
     "BadKey",

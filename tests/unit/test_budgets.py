@@ -13,6 +13,7 @@ from hocket.account import NAMES_MAX, Balance, Spends
 from hocket.cli import looking
 from hocket.effect import NotDone
 from hocket.errors import BudgetExceeded
+from hocket.log.base import Write
 from hocket.observe.budgets import lines
 from hocket.policy import Retry
 from hocket.run import SPEND, Entry
@@ -384,3 +385,20 @@ def test_cost_is_counted_without_drift() -> None:
     refusal = balance.refuses(Spends(cost=0.000001).amounts(), 0)
     assert refusal is not None
     assert str(refusal) == "cost of saga a would come to 1, its budget is 1"
+
+
+@pytest.mark.parametrize("record", [b"", b"null", b"[]", b'{"account": 1}', b"no JSON"])
+def test_an_account_that_nobody_can_read_fails_what_draws_from_it_and_nothing_else(record: bytes) -> None:
+    outside = Outside()
+    asker = Asker(outside, calls)
+
+    async def story() -> list[str]:
+        async with Bed(asker.agent) as bed:
+            await bed.server.connect().append([Write(bed.names.account("crew-1"), record)])
+            await bed.publish(Asked(), key="k", saga="crew-1")
+            await bed.publish(Asked(calls=2), key="k", saga="crew-2")
+            await bed.quiet()
+            return [letter["reason"] for letter in bed.dead(asker.agent)]
+
+    assert run_virtual(story()) == ["AccountLost"]
+    assert outside.calls == ["crew-2 0", "crew-2 1"]

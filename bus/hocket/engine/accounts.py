@@ -7,7 +7,7 @@ is stored, and it is decided anew.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,9 +20,9 @@ from hocket.engine.journal import Journals
 from hocket.engine.limits import of_budget
 from hocket.engine.purses import Policies, opening
 from hocket.engine.transition import Tenure, Transition
-from hocket.errors import MalformedEvent
+from hocket.errors import AccountLost, MalformedEvent
 from hocket.ids import derived
-from hocket.log.base import Expect, Log, Write
+from hocket.log.base import Expect, Log, Message, Write
 from hocket.process import Process
 from hocket.run import SPEND, Entry
 from hocket.spending import label_of, refused
@@ -122,11 +122,9 @@ class Accounts:
         """Decide and append; False when somebody else has drawn in between."""
         subjects = {account.saga: self._tenure.names.account(account.saga) for d in group for account in d.purse}
         found = {saga: await self._log.last(subject) for saga, subject in subjects.items()}
-        balances: dict[str, Balance] = {}
-        for account in (account for d in group for account in reversed(d.purse)):
-            message = found[account.saga]
-            if account.saga not in balances:
-                balances[account.saga] = Balance.from_json(message.data) if message else Balance(account)
+        balances, lost = _balances(group, found)
+        if lost:
+            group = [each for each in group if not _fails(each, lost)]
         changed: dict[str, Balance] = {}
         entries: list[Entry] = []
         events: dict[str, Write] = {}
@@ -165,6 +163,29 @@ class Accounts:
         event = of_budget(refusal, agent=self._tenure.agent, event=received.envelope.id, what=what)
         own = received._replace(cause=derived(received.cause, f"{refusal.limit} of {refusal.saga}"))
         return self._handling.told(own, event, 0, saga=refusal.saga)
+
+
+def _balances(group: Sequence[_Draw], found: Mapping[str, Message | None]) -> tuple[dict[str, Balance], set[str]]:
+    """How the accounts of a group stand, and those that nobody can read."""
+    balances: dict[str, Balance] = {}
+    lost: set[str] = set()
+    for account in (account for d in group for account in reversed(d.purse)):
+        message = found[account.saga]
+        if account.saga not in balances and account.saga not in lost:
+            try:
+                balances[account.saga] = Balance.from_json(message.data) if message else Balance(account)
+            except (ValueError, TypeError, KeyError, AttributeError):
+                lost.add(account.saga)
+    return balances, lost
+
+
+def _fails(asked: _Draw, lost: Collection[str]) -> bool:
+    """Whether a draw is from an account that nobody can read; then it fails, once and for all."""
+    saga = next((account.saga for account in asked.purse if account.saga in lost), None)
+    if saga is not None and not asked.stored.done():
+        asked.stored.set_exception(AccountLost(f"nobody can read what saga {saga!r} has spent; see its account record"))
+        asked.stored.exception()  # seen, even if nobody waits for it any more
+    return saga is not None
 
 
 def _refused_before(work: Work, refusal: Refusal) -> bool:

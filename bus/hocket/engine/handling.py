@@ -18,6 +18,7 @@ from hocket.engine.limits import of_loop
 from hocket.engine.pulse import pulse_of
 from hocket.engine.purses import carried, purse_of
 from hocket.errors import (
+    AccountLost,
     AttemptsExhausted,
     BadReturn,
     BudgetExceeded,
@@ -267,7 +268,7 @@ class Handling:
             error.__cause__ = cause
         except LoopDetected as looped:
             return self._looped(received, looped, number, run.emitted)
-        except (BadReturn, BudgetExceeded, ResultLost, UsageError) as misuse:
+        except (AccountLost, BadReturn, BudgetExceeded, ResultLost, UsageError) as misuse:
             return Dead(misuse, number)  # the same code will do the same again
         except Exception as cause:  # noqa: BLE001 - around a handler: whatever it raises is the event's fate, not ours
             error = cause
