@@ -11,6 +11,9 @@ CLOSED: Final = "closed"
 OPEN: Final = "open"
 HALF_OPEN: Final = "half-open"
 
+CLOCKS_DIFFER_S = 2.0
+"""So far two clocks may lie apart before somebody's is taken for wrong."""
+
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
@@ -50,6 +53,9 @@ class Circuit:
     until_s: float = 0.0
     """While it is not closed: until when no further call is let through."""
 
+    open_s: float = 0.0
+    """How long that period is, as whoever began it has declared."""
+
     since_s: float = 0.0
     """Since when it is not closed, or is closed again."""
 
@@ -81,15 +87,20 @@ class Circuit:
 
 
 def refuses_s(circuit: Circuit, now_s: float) -> float:
-    """For how long no call is let through; 0: one may ask."""
-    return 0.0 if circuit.state == CLOSED else max(0.0, circuit.until_s - now_s)
+    """For how long no call is let through; 0: one may ask.
+
+    More of a period than there is of it is left only by a clock that is ahead of ours. Such a period is over, or
+    everybody would wait for as long as the clocks differ by.
+    """
+    left_s = 0.0 if circuit.state == CLOSED else max(0.0, circuit.until_s - now_s)
+    return 0.0 if circuit.open_s and left_s > circuit.open_s + CLOCKS_DIFFER_S else left_s
 
 
 def probing(circuit: Circuit, breaker: Breaker, now_s: float, by: str) -> Circuit | None:
     """The record that lets one call through a circuit that is not closed; None: it is closed, all may go."""
     if circuit.state == CLOSED:
         return None
-    return replace(circuit, state=HALF_OPEN, until_s=now_s + breaker.open_s, by=by, reason="")
+    return replace(circuit, state=HALF_OPEN, until_s=now_s + breaker.open_s, open_s=breaker.open_s, by=by, reason="")
 
 
 def after_failure(
@@ -103,7 +114,8 @@ def after_failure(
     counted = (*(at_s for at_s in circuit.failures if at_s > now_s - breaker.window_s), now_s)
     if len(counted) < breaker.failures:
         return replace(circuit, failures=counted, by=by, reason=reason)
-    return Circuit(OPEN, until_s=now_s + breaker.open_s, since_s=now_s, by=by, reason=reason)
+    until_s = now_s + breaker.open_s
+    return Circuit(OPEN, until_s=until_s, open_s=breaker.open_s, since_s=now_s, by=by, reason=reason)
 
 
 def after_success(circuit: Circuit, now_s: float, by: str) -> Circuit | None:

@@ -98,6 +98,7 @@ def test_a_breaker_opens_by_so_many_failures_within_its_window() -> None:
     circuit = after_failure(circuit, breaker, 11.0, "a", "e", probe=False) or circuit
 
     assert (circuit.state, circuit.until_s, refuses_s(circuit, 12.0)) == ("open", 16.0, 4.0)
+    assert refuses_s(circuit, -3600.0) == 0, "a clock was an hour ahead of this one: nobody waits for that"
 
 
 def test_a_probe_that_fails_opens_it_again_until_its_period_is_over_and_one_that_succeeds_closes_it() -> None:
