@@ -74,6 +74,24 @@ def test_fewer_than_the_quorum_expire_by_number_and_stay_for_other_waits() -> No
     assert said.endswith(", wants at least 3: [1, 2]")
 
 
+def test_what_comes_when_the_run_has_ended_counts_as_handled_and_nothing_follows_from_it() -> None:
+    async def two(ctx: Context[Notes]) -> str:
+        return numbers(await ctx.collect(Answered, count=3, quorum=2, timeout=DAY_S))
+
+    async def script(case: Case) -> None:
+        await case.publish(Started(), Answered(n=1), Answered(n=2))
+        await case.later(DAY_S + 1)
+        await case.publish(Answered(n=3))
+        await case.bed.quiet()
+        stored = [event.n for event in case.bed.events(Answered)]
+        assert stored == [1, 2, 3]
+
+    case = Case(two)
+
+    assert case.play(script) == ["[1, 2]"]
+    assert case.dead == []
+
+
 def test_of_duplicates_the_first_counts_and_the_others_stay_for_other_waits() -> None:
     async def distinct(ctx: Context[Notes]) -> str:
         found = await ctx.collect(Answered, count=3, distinct=lambda event: event.n % 10)
