@@ -106,6 +106,10 @@ class Names:
         """Every event of a type."""
         return f"{self.root}.evt.*.*.*.*.{type_tokens(event_type)}"
 
+    def events_of_family(self, family: str) -> str:
+        """Every event of the types that are a family's name, one more word and the first version."""
+        return f"{self.root}.evt.*.*.*.*.{type_tokens(family)}.*.v1"
+
     @property
     def holds(self) -> str:
         """Every event that says what may not be handled for the time being, or may again."""

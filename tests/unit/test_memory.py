@@ -7,10 +7,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.fault.services import coordinator
 
-from hocket import Agent, Context, Event
+from hocket import Agent, Context, Event, Saga
 from hocket.clock import utc
+from hocket.errors import UsageError
 from hocket.memory import Memory, Question, Recalled, dispute, index, remember, retract, supersede
+from hocket.observe.fact import Fact
+from hocket.observe.history import history
 from hocket.testing import Bed, run_virtual
 from hocket_schemas import gate
 from hocket_schemas.event import Catalog
@@ -41,6 +45,14 @@ class Asked(Event, type="memory.asked.v1", catalog=EVENTS):
 class Answered(Event, type="memory.answered.v1", catalog=EVENTS):
     texts: list[str]
     disputed: tuple[str, ...] = ()
+
+
+class Begun(Event, type="memory.begun.v1", catalog=EVENTS):
+    shop: str
+
+
+class GivenUp(Event, type="memory.given-up.v1", catalog=EVENTS):
+    pass
 
 
 def learner(name: str) -> Agent[None]:
@@ -119,11 +131,13 @@ def test_recall_is_a_fold_of_the_log_after_thousands_of_facts_and_as_of_any_mome
             async def teach(n: int, lesson: Lesson, saga: str = "") -> None:
                 await bed.bus.command(lesson, to=agents[n % 5].name, key=f"key-{n % 16}", saga=saga or f"saga-{n}")
 
-            kept, shown = Memory(tmp_path / "facts.sqlite"), Memory()
+            path = tmp_path / "facts.sqlite"
+            kept, shown = Memory(path), Memory()
             for n in range(25):
                 await teach(n, Lesson(facts=lessons(rng, 80)))
                 if n == 12:
-                    await kept.position(bed.bus)
+                    await Memory(path).position(bed.bus)  # of a process that ends here
+            assert index.Index(path, 1).position > (0,)
             await bed.quiet()
             learned = await kept.position(bed.bus)
             stated = fold(bed)
@@ -154,7 +168,6 @@ def test_recall_is_a_fold_of_the_log_after_thousands_of_facts_and_as_of_any_mome
             grown, digest = await shown.digest(bed.bus), await kept.digest(bed.bus)
             await kept.rebuild(bed.bus)
             assert {grown, digest} == {await kept.digest(bed.bus)}
-            assert (tmp_path / "facts.sqlite").exists()
 
     run_virtual(live())
 
@@ -250,6 +263,30 @@ def test_a_failed_saga_takes_its_facts_along_unless_it_is_completed_after_all() 
     assert run_virtual(live()) == [["second"], ["first"], ["second"]]
 
 
+def test_what_the_coordinator_aborts_is_no_longer_recalled_and_stays_in_history() -> None:
+    policy = Saga("errand", starts=Begun, done=Answered, fails=[GivenUp], deadline=timedelta(hours=1))
+    agent = Agent("runner")
+
+    @agent.on(Begun, emits=[Remembered])
+    async def begin(begun: Begun, ctx: Context) -> GivenUp | None:
+        remember(ctx, f"the shop is {begun.shop}", about="shop")
+        return None if begun.shop == "open" else GivenUp()
+
+    async def live() -> tuple[list[str], list[str], list[str]]:
+        memory = Memory()
+        async with Bed(agent, coordinator()) as bed:
+            for shop in ("open", "closed"):
+                await bed.publish(Begun(shop=shop), key=f"{policy.name}-{shop}")
+            await bed.settled()
+            known = [fact.text for fact in await memory.ask(bed.bus, Question("shop"))]
+            entries = await history(bed.bus, "errand-closed")
+            told = [e.data["text"] for e in entries if isinstance(e, Fact) and e.type == Remembered.event_type]
+            await bed.pass_time(timedelta(hours=2))
+            return known, told, [fact.text for fact in await memory.ask(bed.bus, Question("shop"))]
+
+    assert run_virtual(live()) == (["the shop is open"], ["the shop is closed"], [])
+
+
 def test_who_asks_gets_what_is_meant_for_it() -> None:
     async def live() -> list[list[str]]:
         memory = Memory()
@@ -274,6 +311,32 @@ def test_who_asks_gets_what_is_meant_for_it() -> None:
     assert len(operator) == 2
     assert "for all" in operator
     assert nothing == []
+
+
+def test_what_is_learned_from_a_failure_outlives_it_and_remembering_what_was_remembered_is_a_loop() -> None:
+    memory = Memory()
+    agent = Agent("ponderer")
+
+    @agent.on(SagaFailed, emits=[Remembered])
+    async def learn(failed: SagaFailed, ctx: Context) -> None:
+        remember(ctx, "never again", saga="lessons")
+
+    @agent.on(Remembered, emits=[Remembered])
+    async def ponder(told: Remembered, ctx: Context) -> None:
+        remember(ctx, "on second thoughts", saga=ctx.saga)
+
+    async def live() -> tuple[set[str], list[str]]:
+        async with Bed(agent) as bed:
+            failed = SagaFailed(name="n", saga="s", ended_by="e", failure="f")
+            await bed.publish(failed, key="s", saga="s")
+            await bed.quiet()
+            found = await memory.ask(bed.bus, Question(most=99))
+            return {fact.text for fact in found}, [letter["error"] for letter in bed.dead(agent)]
+
+    texts, [error] = run_virtual(live())
+
+    assert texts == {"never again", "on second thoughts"}
+    assert error == "33 hops, the limit is 32"
 
 
 def test_an_answer_can_be_had_as_of_a_time() -> None:
@@ -302,6 +365,15 @@ def test_an_answer_includes_what_was_just_written_and_a_file_of_another_log_is_m
 
     assert run_virtual(live("of one world")) == ["of one world"]
     assert run_virtual(live("of another")) == ["of another"]
+
+
+def test_a_position_of_another_domain_is_refused() -> None:
+    async def live() -> None:
+        async with Bed() as bed:
+            with pytest.raises(UsageError, match="1 shards"):
+                await Memory().ask(bed.bus, Question(), as_of=(1, 2))
+
+    run_virtual(live())
 
 
 def test_two_processes_share_a_file_and_nothing_counts_twice(tmp_path: Path) -> None:

@@ -71,6 +71,9 @@ EVENT_HEADERS = {"Content-Type": gate.CONTENT_TYPE}
 OWN_TYPES = "hocket."
 """What the type of a fact that the runtime states begins with."""
 
+LIKE_ANY = (ScheduleDue.event_type, "hocket.memory.")
+"""What begins so and is an event like any other: work that came due, and what agents remember."""
+
 
 class Received(NamedTuple):
     """An event that passed the gate, with the handler that it is for."""
@@ -445,8 +448,8 @@ class Handling:
 
 
 def is_own(event_type: str) -> bool:
-    """Whether an event is a fact that the runtime states, and not work: a schedule's tick is work like any other."""
-    return event_type.startswith(OWN_TYPES) and event_type != ScheduleDue.event_type
+    """Whether an event is a fact that the runtime states, and not work like any other."""
+    return event_type.startswith(OWN_TYPES) and not event_type.startswith(LIKE_ANY)
 
 
 def read(message: Message) -> Envelope:

@@ -18,17 +18,20 @@ def remember(
     scope: Scope = "crew",
     confidence: float = 1.0,
     sources: Sequence[str] | None = None,
+    saga: str | None = None,
 ) -> str:
     """State a fact when this handling is committed, and return the id that it will have.
 
-    The sources are the ids of the events that it was learned from; None: the one that is being handled. The handler
-    has to declare `emits=[Remembered]`.
+    The sources are the ids of the events that it was learned from; None: the one that is being handled. When the saga
+    is aborted its facts go with it: what is learned from the failure names another `saga`. The handler has to declare
+    `emits=[Remembered]`.
     """
     return _emitted(
         ctx,
         Remembered(
             text=text, about=about, kind=kind, scope=scope, confidence=confidence, sources=_sources(ctx, sources)
         ),
+        saga=saga,
     )
 
 
@@ -83,8 +86,8 @@ def _sources(ctx: Context[Any], given: Sequence[str] | None) -> list[str]:
     return [ctx.envelope.id] if given is None else list(given)
 
 
-def _emitted(ctx: Context[Any], event: Event) -> str:
-    ctx.emit(event)
+def _emitted(ctx: Context[Any], event: Event, *, saga: str | None = None) -> str:
+    ctx.emit(event, saga=saga)
     return f"{ctx.cause}.{ctx.emitted_before + len(ctx.emitted) - 1}"
 
 

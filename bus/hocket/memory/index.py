@@ -39,6 +39,9 @@ ENDS: Mapping[type[Event], bool] = {
 TYPES = {event.event_type: event for event in (*FACTS, *ENDS)}
 """All that the rows follow from."""
 
+FAMILIES = ("hocket.memory", "hocket.saga")
+"""What their types begin with. Two questions to the log are answered sooner than one for each type."""
+
 FORMAT = 1
 """Of the rows; a file of another format is made again."""
 
@@ -258,4 +261,4 @@ def _opened(path: Path | None) -> "sqlite3.Connection":
     return database
 
 
-__all__ = ["ENDS", "FACTS", "TYPES", "Index", "NoFullTextSearch"]
+__all__ = ["ENDS", "FACTS", "FAMILIES", "TYPES", "Index", "NoFullTextSearch"]

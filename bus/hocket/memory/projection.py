@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary, finalize
 
 from hocket.client import Bus, Receipt
@@ -13,9 +13,11 @@ from hocket.context import Context
 from hocket.errors import Unavailable, UsageError
 from hocket.log.base import Log, Message
 from hocket.memory import answer
-from hocket.memory.index import TYPES, Index
+from hocket.memory.index import FAMILIES, Index
 from hocket.memory.question import AsOf, Position, Question, Recalled
 from hocket.subjects import Names
+
+M = TypeVar("M", bound=AsOf)
 
 TAKEN_MAX = 500
 """So many events are added to the rows in one transaction."""
@@ -39,6 +41,8 @@ class _Open:
 
     index: Index
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    compared: bool = False
+    """Whether the rows are known to be of this log, and not of another that had the same name."""
 
 
 class Memory:
@@ -90,7 +94,7 @@ class Memory:
             nonlocal looked
             looked = True
             position = await self._caught_up(logs, includes)
-            moment = position if as_of is None else as_of
+            moment = position if as_of is None else _in_domain(as_of, logs)
             return _Found(moment, answer.standing(self._of(logs).index, question, moment))
 
         found = await ctx.step_with(look, question, step_name="recall")
@@ -111,7 +115,7 @@ class Memory:
         Raises Unavailable when the log does not come to know what is to be included.
         """
         position = await self._caught_up(bus.logs, includes)
-        moment = position if as_of is None else as_of
+        moment = position if as_of is None else _in_domain(as_of, bus.logs)
         index = self._of(bus.logs).index
         return answer.facts(index, answer.standing(index, question, moment), moment)
 
@@ -136,11 +140,12 @@ class Memory:
         if isinstance(includes, Receipt):
             wanted[includes.shard] = includes.seq
         elif includes is not None:
-            if len(includes) != len(logs):
-                raise UsageError(f"a position in a domain of {len(logs)} shards has so many numbers, not {includes}")
-            wanted = list(includes)
+            wanted = list(_in_domain(includes, logs))
         opened = self._of(logs)
         async with opened.reading:
+            if not opened.compared:
+                await _compare(opened.index, logs)
+                opened.compared = True
             for shard, log in enumerate(logs):
                 await _read(opened.index, log, shard, wanted[shard])
             return opened.index.position
@@ -153,8 +158,15 @@ class Memory:
         return opened
 
 
+def _in_domain(moment: M, logs: Sequence[Log]) -> M:
+    """A moment that can be asked for here. Raises UsageError for a position of another domain."""
+    if isinstance(moment, tuple) and len(moment) != len(logs):
+        raise UsageError(f"a position in a domain of {len(logs)} shards has so many numbers, not {moment}")
+    return moment
+
+
 async def _read(index: Index, log: Log, shard: int, wanted: int) -> None:
-    """Read on to the log's end, at least to a sequence. Rows that are of another log are made anew."""
+    """Read on to the log's end, at least to a sequence."""
     loop = asyncio.get_running_loop()
     until_s = loop.time() + INCLUDED_S
     while True:
@@ -163,19 +175,19 @@ async def _read(index: Index, log: Log, shard: int, wanted: int) -> None:
             if loop.time() > until_s:
                 raise Unavailable(f"the log ends at {end}, and {wanted} is to be included")
             await asyncio.sleep(LOOK_S)
-        elif index.position[shard] > end or not await _is_of(index, log, shard):
-            index.clear()
+        elif index.position[shard] > end:
+            index.clear()  # of a log that was brought back from a copy
         elif index.position[shard] == end or await _read_to(index, log, shard, end):
             return
 
 
-async def _is_of(index: Index, log: Log, shard: int) -> bool:
-    """Whether the rows follow from this log, and not from another that had the same name."""
-    subject, seq = index.newest[shard]
-    if not subject:
-        return True
-    message = await log.last(subject)
-    return message is not None and message.seq >= seq
+async def _compare(index: Index, logs: Sequence[Log]) -> None:
+    """Make rows anew that do not follow from these logs: the newest message that they know is there, or newer."""
+    for log, (subject, seq) in zip(logs, index.newest, strict=True):
+        message = await log.last(subject) if subject else None
+        if subject and (message is None or message.seq < seq):
+            index.clear()
+            return
 
 
 async def _read_to(index: Index, log: Log, shard: int, end: int) -> bool:
@@ -183,7 +195,7 @@ async def _read_to(index: Index, log: Log, shard: int, end: int) -> bool:
     names = Names(log.domain, shard)
     since = index.position[shard]
     messages: list[Message] = []
-    filters = [names.events_of_type(event_type) for event_type in TYPES]
+    filters = [names.events_of_family(family) for family in FAMILIES]
     async with aclosing(log.scan(filters, start=since + 1)) as found:
         async for message in found:
             messages.append(message)
