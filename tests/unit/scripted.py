@@ -5,10 +5,12 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
+from pydantic_ai import Agent as Asked
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from hocket import Agent, Context, Retry
+from hocket.llm import ask_model
 from hocket.observe.history import Remembered, history
 from hocket.run import ATTEMPTS
 from hocket.testing import Bed, run_virtual
@@ -51,6 +53,20 @@ class Script:
                 return ModelResponse(parts=[TextPart(text)])
             case calls:
                 return ModelResponse(parts=list(calls))
+
+
+def asking(
+    asked: Asked[Any, Any], prompt: str | None = "?", *, fails: int = 1, **options: Any
+) -> Callable[[Context], Awaitable[str]]:
+    """A handler that asks, fails so many times after it has the answer, and so reads it from the journal."""
+    fail = breaks(fails)
+
+    async def answer(ctx: Context) -> str:
+        result = await ask_model(ctx, asked, prompt, **options)
+        fail()
+        return str(result.output)
+
+    return answer
 
 
 def told(messages: list[ModelMessage]) -> list[Any]:

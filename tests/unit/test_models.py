@@ -35,12 +35,12 @@ def test_a_handler_that_runs_again_reads_what_models_and_tools_have_answered() -
     assert case.play() == "[1, 4, 9] after 3 requests"
     assert (case.attempts, script.requests, looked) == (4, [0, 1, 2], [1, 2, 3])
     assert case.steps[1:] == [
-        "model.request",
+        "model.request 1",
         "look look-1",
         "look look-2",
-        "model.request",
+        "model.request 2",
         "look look-3",
-        "model.request",
+        "model.request 3",
     ]
 
 

@@ -3,10 +3,20 @@
 Needs the extra `hocket[llm]`. Nothing else of hocket knows this package.
 """
 
-from hocket.llm.asking import ask_model
+from hocket.llm.asking import ask_model, iter_model, stream_model
 from hocket.llm.conversing import message_history
 from hocket.llm.durability import Approvals, Durable
 from hocket.llm.effects import effect_tool
 from hocket.llm.spending import Estimate, Price
 
-__all__ = ["ask_model", "effect_tool", "message_history", "Durable", "Approvals", "Estimate", "Price"]
+__all__ = [
+    "ask_model",
+    "iter_model",
+    "stream_model",
+    "effect_tool",
+    "message_history",
+    "Durable",
+    "Approvals",
+    "Estimate",
+    "Price",
+]

@@ -1,11 +1,13 @@
 """Asking a pydantic-ai agent within a handler."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
-from pydantic_ai import AgentRunResult, UserContent
+from pydantic_ai import AgentRun, AgentRunResult, UserContent
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.models import Model
+from pydantic_ai.result import StreamedRunResult
 
 from hocket.clock import utc
 from hocket.context import Context
@@ -40,6 +42,50 @@ async def ask_model(
     Steps are named after `name`, the agent's unless given. Two chains of inquiries side by side, as in
     `asyncio.gather`, need different ones, since inquiries of one name are told apart by their order.
     """
+    inquiry = await _begin(ctx, agent, name, options)
+    with within(inquiry):
+        result: AgentRunResult[O] = await agent.run(prompt, **options)
+    return result
+
+
+@asynccontextmanager
+async def iter_model(
+    ctx: Context[Any],
+    agent: AbstractAgent[D, O],
+    prompt: str | Sequence[UserContent] | None,
+    *,
+    name: str | None = None,
+    **options: Any,
+) -> AsyncIterator[AgentRun[D, O]]:
+    """The same as `ask_model`, one node of the run after the other, as `Agent.iter` does: `async with`, `async for`."""
+    inquiry = await _begin(ctx, agent, name, options)
+    with within(inquiry):
+        async with agent.iter(prompt, **options) as run:
+            yield run
+
+
+@asynccontextmanager
+async def stream_model(
+    ctx: Context[Any],
+    agent: AbstractAgent[D, O],
+    prompt: str | Sequence[UserContent] | None,
+    *,
+    name: str | None = None,
+    **options: Any,
+) -> AsyncIterator[StreamedRunResult[D, O]]:
+    """The same as `ask_model`, read as `Agent.run_stream` has it.
+
+    What is streamed has been answered in full before, so that it is the same when the handler runs again. What is to be
+    seen while the model still speaks goes through the `event_stream_handler` of `Durable`.
+    """
+    inquiry = await _begin(ctx, agent, name, options)
+    with within(inquiry):
+        async with agent.run_stream(prompt, **options) as result:
+            yield result
+
+
+async def _begin(ctx: Context[Any], agent: AbstractAgent[D, O], name: str | None, options: dict[str, Any]) -> Inquiry:
+    """The inquiry, the same whenever the handler runs again; and, among the options, what makes the agent durable."""
     known_as = name or agent.name
     if not known_as:
         raise UsageError("an agent that is asked needs a name: Agent(…, name=…), or ask_model(…, name=…)")
@@ -48,11 +94,9 @@ async def ask_model(
         return _Begun(fresh(), ctx.process.clock.now_s())
 
     begun = await ctx.step_with(begin, step_name=f"{known_as}: asked", step_polls=True)
-    inquiry = Inquiry(ctx, f"{known_as} {begun.id[:6]}", known_as, begun.id, utc(begun.at_s))
     capabilities = list(options.pop("capabilities", None) or ())
     if Durable.from_agent(agent) is None and not any(isinstance(each, Durable) for each in capabilities):
         model = options.get("model")
         capabilities.append(Durable(name=known_as, models={"given": model} if isinstance(model, Model) else None))
-    with within(inquiry):
-        result: AgentRunResult[O] = await agent.run(prompt, capabilities=capabilities, **options)
-    return result
+    options["capabilities"] = capabilities
+    return Inquiry(ctx, f"{known_as} {begun.id[:6]}", known_as, begun.id, utc(begun.at_s))

@@ -1,6 +1,6 @@
 """The capability that makes a pydantic-ai agent durable in hocket's runs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -60,6 +60,7 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
         durable_container_noun="handler",
         codec=JSON_CODEC,
         toolset_lifecycles={"function": "enter-always", "mcp": "enter-in-durable-unit", "dynamic": "enter-never"},
+        unsupported_runtime_toolset_kinds=frozenset({"function", "mcp", "dynamic"}),
         tool_config_key=METADATA,
     )
 
@@ -117,8 +118,16 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
         inquiry = current()
         return inquiry.began if inquiry else None
 
+    def get_run_clock(self) -> Callable[[], datetime] | None:
+        """The log's clock: by it a run's timeout passes."""
+        inquiry = current()
+        return inquiry.context.now if inquiry else None
+
     async def wrap_run(self, ctx: RunContext[AgentDepsT], *, handler: WrapRunHandler) -> AgentRunResult[Any]:
         """Run the agent; what is only replayed is not traced again."""
+        inquiry = current()
+        if inquiry is not None:
+            inquiry.begin(self.name)
         with replay_scope():
             return await super().wrap_run(ctx, handler=handler)
 

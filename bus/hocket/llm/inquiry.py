@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from hocket.context import Context
+from hocket.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,17 @@ class Inquiry:
 
     began: datetime
     """When it was first made, in UTC."""
+
+    runs: list[str] = field(default_factory=list)
+    """Whose run it is: of one agent, once it has begun."""
+
+    def begin(self, agent: str) -> None:
+        """Let an agent run in it. Raises UsageError for a second one, the steps of which would be mistaken for it."""
+        if self.runs:
+            raise UsageError(
+                f"{agent} is run within the inquiry of {self.runs[0]}; ask it by ask_model, or in a tool that is a step"
+            )
+        self.runs.append(agent)
 
 
 _CURRENT: ContextVar[Inquiry | None] = ContextVar("_CURRENT", default=None)

@@ -46,9 +46,11 @@ class Steps(CallableOperationBackend[Retry | None]):
         self._estimate = estimate
 
     def bind(self, operation: DurableOperation[P, W, R]) -> BoundDurableOperation[P, W, R]:
-        """Bind an operation; each call of a tool is told apart."""
+        """Bind an operation; each call of a tool is told apart, and each turn of the model."""
         if isinstance(operation.operation_id, ToolsetCallToolId | ToolsetValidateToolArgumentsId):
             operation = replace(operation, invocation_label=_label)
+        elif isinstance(operation.operation_id, ModelRequestId):
+            operation = replace(operation, invocation_label=_turn)
         if isinstance(operation.operation_id, ModelRequestId | ToolsetCallToolId):
             operation = replace(operation, cache_identity=_Itself())
         return super().bind(operation)
@@ -113,8 +115,14 @@ class _Names(JournalOperationNamer):
         self._prefix = f"{agent_name}__"
 
     def invocation_name(self, operation_id: DurableOperationId, *, label: str | None) -> Any:
-        """A call of a tool goes by its label, anything else by what is done."""
+        """A call of a tool goes by its label, a request by its turn, anything else by what is done.
+
+        A request's name says neither which model it is for nor whether somebody listens: the code may have changed that
+        when the handler runs again, and an answer that the journal has is the turn's answer all the same.
+        """
         named = super().invocation_name(operation_id, label=label)
+        if isinstance(operation_id, ModelRequestId):
+            return replace(named, operation_name=f"model.request {label}")
         if label is None:
             return replace(named, operation_name=named.operation_name.removeprefix(self._prefix))
         checked = isinstance(operation_id, ToolsetValidateToolArgumentsId)
@@ -149,3 +157,7 @@ async def _patiently(inquiry: Inquiry, body: Callable[[], Awaitable[object]], re
 
 def _label(params: Any) -> str:
     return f"{params.name} {params.ctx.tool_call_id}"
+
+
+def _turn(params: Any) -> str:
+    return str(params.run_context.run_step)
