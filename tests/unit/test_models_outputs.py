@@ -142,7 +142,7 @@ def test_an_output_function_may_do_a_step() -> None:
 
 
 def test_a_text_that_a_function_reads() -> None:
-    def words(text: str) -> list[str]:
+    async def words(text: str) -> list[str]:
         return text.split()
 
     asked = Asked(Script("a b c").model, name="asked", output_type=TextOutput(words))
