@@ -15,6 +15,7 @@ from hocket.clock import rfc3339
 from hocket.effect import Effect, NotDone, key_of
 from hocket.errors import MalformedEvent, NotCalled, NotCleared, StepFailed, UsageError, WaitExpired
 from hocket.execution import Suspend
+from hocket.failures import NONE, told, with_one_more
 from hocket.guarding import guarded, in_time
 from hocket.policy import Retry
 from hocket.process import Process
@@ -56,7 +57,7 @@ async def step(
     if known is None:
         await spending.reserve(run, process, name, occurrence, spending.STEP, spends)
         loop = asyncio.get_running_loop()
-        began_s, attempts, error = loop.time(), 0, None
+        began_s, attempts, error, failed = loop.time(), 0, None, NONE
         while True:
             attempts += 1
             result = None
@@ -67,20 +68,14 @@ async def step(
                     raise
                 wait_s = retry.wait_s(attempts, failure, process.rng, spent_s=loop.time() - began_s)
                 if wait_s is not None:
+                    failed = with_one_more(failed, rfc3339(process.clock.now_s()), told(failure))
                     await asyncio.sleep(wait_s)
                     continue
                 error = (type(failure).__name__, str(failure))
             break
-        known = Entry(
-            name,
-            occurrence,
-            journal.STEP,
-            rfc3339(process.clock.now_s()),
-            digest=digest,
-            took_s=loop.time() - began_s,
-            result=result,
-            error=error,
-        )
+        at, took_s = rfc3339(process.clock.now_s()), loop.time() - began_s
+        known = Entry(name, occurrence, journal.STEP, at, digest=digest, took_s=took_s, result=result, error=error)
+        known = replace(known, failures=failed) if failed else known
         await run.remember(known)
     if known.error is not None:
         raise _failure_of(known)
@@ -169,13 +164,13 @@ async def _do(
 ) -> Entry:
     """Call until the outcome is known; never again while it is unknown whether the call before took effect."""
     loop = asyncio.get_running_loop()
-    began_s, attempts, unknown = loop.time(), 0, known.phase != VOID
+    began_s, attempts, unknown, failed = loop.time(), 0, known.phase != VOID, NONE
     called = keywords | ({"key": known.key} if declared.takes_key else {})
 
     def outcome(result: bytes | None = None, failure: Exception | None = None) -> Entry:
         at, took_s = rfc3339(process.clock.now_s()), loop.time() - began_s
         error = (type(failure).__name__, str(failure)) if failure else None
-        return replace(known, at=at, phase=DONE, took_s=took_s, result=result, error=error)
+        return replace(known, at=at, phase=DONE, took_s=took_s, result=result, error=error, failures=failed)
 
     while True:
         if unknown:
@@ -214,6 +209,7 @@ async def _do(
                 return outcome(result) if happened else outcome(failure=failure)
             if wait_s is None:
                 return outcome(failure=failure)
+            failed = with_one_more(failed, rfc3339(process.clock.now_s()), told(failure))
             await asyncio.sleep(wait_s)
         else:
             process.reach("after call")

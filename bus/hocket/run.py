@@ -13,6 +13,7 @@ from hocket.blob import Blob
 from hocket.doors import Doors
 from hocket.errors import LoopDetected
 from hocket.execution import Execution, Suspend, go_no_further
+from hocket.failures import Failures
 from hocket_schemas.budgets import Purse
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.undoing import EffectDone
@@ -37,7 +38,6 @@ UNDONE = "undone"
 
 GIVEN_UP_TICKS = 3
 """How many rounds of the loop a cancellation takes to reach the tasks that a handler has started, with one to spare."""
-
 
 ESCAPED_BYTES_MOST = 6
 """What one character of a text comes to in JSON at most."""
@@ -96,10 +96,13 @@ class Entry:
     error: tuple[str, str] | None = None
     """Type and message of a final failure."""
 
+    failures: Failures = ()
+    """What the attempts before the last one have failed with."""
+
     @property
     def bytes_most(self) -> int | None:
         """What its body cannot be larger than, reckoned without making it; None: it has to be made to tell."""
-        if self.error is not None:
+        if self.error is not None or self.failures:
             return None
         size = FRAME_BYTES_MOST
         for body in (self.arguments, self.result):
@@ -107,8 +110,7 @@ class Entry:
                 size += len(body)
             elif body is not None and type(body) is not Blob:
                 return None
-        told = len(self.name) + len(self.digest) + len(self.key) + len(self.saga)
-        return size + ESCAPED_BYTES_MOST * told
+        return size + ESCAPED_BYTES_MOST * (len(self.name) + len(self.digest) + len(self.key) + len(self.saga))
 
     def to_json(self) -> bytes:
         """The journal entry's body. What is as it is by default is left out."""
@@ -230,8 +232,8 @@ class Run:
     began_s: float = 0.0
     """When its first attempt here began, by the loop's clock."""
 
-    failures: tuple[tuple[str, str], ...] = ()
-    """What its latest attempts here have failed with, and when, RFC 3339; until it is written down."""
+    failures: Failures = ()
+    """What its latest attempts here have failed with; until it is written down."""
 
     execution: Execution | None = None
     """The one that is under way; None until it does something durable."""
@@ -495,5 +497,4 @@ class Run:
 
 
 def _told(place: tuple[str, int]) -> str:
-    name, occurrence = place
-    return f"{name} #{occurrence + 1}" if occurrence else name
+    return f"{place[0]} #{place[1] + 1}" if place[1] else place[0]

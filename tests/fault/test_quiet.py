@@ -7,6 +7,7 @@ import pytest
 from tests.fault.services import coordinator
 
 from hocket import Agent, Context, Event, Saga
+from hocket.cli import looking
 from hocket.errors import WaitExpired
 from hocket.observe.sagas import SagaLine, facts_in, fold
 from hocket.testing import Bed, run_virtual
@@ -102,6 +103,19 @@ def test_a_saga_of_which_nothing_is_heard_is_told_of_once_and_shown() -> None:
     assert (line.state, line.last_heard) == ("running", told.what)
     assert line.quiet_since
     assert line.quiet_since < line.last
+
+
+def test_a_quiet_saga_is_printed_with_what_was_heard_last(capsys: pytest.CaptureFixture[str]) -> None:
+    async def script(bed: Bed) -> None:
+        await publish(bed, Asked())
+        await bed.pass_time(QUIET + MINUTE)
+
+    looking._print_sagas([play(script)[1]])
+
+    assert (
+        "s-1: nothing heard since 2026-01-01 00:00:00.000; the last was quiet.asked.v1 by test"
+        in capsys.readouterr().err
+    )
 
 
 def test_it_may_be_quiet_for_as_long_as_is_said_counted_from_the_last_sign_of_life() -> None:

@@ -159,6 +159,7 @@ def test_an_event_is_escalated_by_another_event_and_its_letter_tells_of_every_at
         ("fragile", letter.id, "exhausted.given.v1", "escalate")
     ]
     assert (letter.then, letter.attempts, letter.causes) == ("escalate", 2, ("ValueError: not this one",))
+    assert [at < letter.stored for at in letter.failed] == [True]
     assert taken == [1, 2]
     assert told == [letter]
 

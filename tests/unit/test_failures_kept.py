@@ -99,3 +99,35 @@ def test_a_handling_that_failed_may_still_ask_to_be_reminded(failures: tuple[int
     kept, _ = Moody(*failures, reminds=True).play()
 
     assert [len(each.result) for each in kept] == [1] * len(failures)
+
+
+@pytest.mark.parametrize("kind", ["step", "effect"])
+def test_attempts_of_a_step_or_an_effect_are_shown_with_its_outcome(kind: str) -> None:
+    agent, calls, twice = Agent("caller"), list[str](), Retry(attempts_max=3, first_s=1.0)
+
+    @agent.effect(idempotent=True, retry=twice)
+    async def call(what: str, *, key: str = "") -> str:
+        calls.append(what)
+        if len(calls) < 3:
+            raise OSError(f"call {len(calls)} of {what}")
+        return "done"
+
+    async def called(what: str) -> str:
+        return await call.function(what)
+
+    @agent.on(Asked)
+    async def answer(event: Asked, ctx: Context) -> Answered:
+        await (ctx.step(call, "a") if kind == "effect" else ctx.step_with(called, "a", step_retry=twice))
+        return Answered()
+
+    async def live() -> Remembered:
+        async with Bed(agent) as bed:
+            await bed.publish(Asked(), key="k")
+            await bed.quiet()
+            return [entry for entry in await history(bed.bus, "k") if isinstance(entry, Remembered)][-1]
+
+    done = run_virtual(live())
+
+    assert [failure.partition(" ")[2] for failure in done.failures] == ["OSError: call 1 of a", "OSError: call 2 of a"]
+    assert done.failures[0] < done.failures[1]
+    assert outcome(done) == f"done; before: {done.failures[0]}; before: {done.failures[1]}"

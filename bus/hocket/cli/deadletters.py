@@ -3,6 +3,7 @@
 import asyncio
 import getpass
 import re
+from itertools import zip_longest
 from typing import Annotated, Any
 
 import orjson
@@ -64,7 +65,8 @@ def _print_letter(letter: DeadLetter) -> None:
         f"  {letter.reason}: {letter.error}",
         f"  after {letter.attempts} attempts, {clock_time(letter.stored)}; key {letter.key}, saga {letter.saga}",
     ]
-    lines += [f"    before: {cause}" for cause in letter.causes]
+    failed = zip_longest(letter.failed, letter.causes, fillvalue="")
+    lines += [f"    before: {clock_time(at)} {cause}" for at, cause in failed]
     if letter.then in FOLLOWED:
         lines.append(f"  {FOLLOWED[letter.then] if letter.fate is None else f'its handler wanted {letter.then}'}")
     if letter.ancestor:

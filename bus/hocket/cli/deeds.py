@@ -37,7 +37,11 @@ def took(deed: Remembered) -> str:
 
 
 def outcome(deed: Remembered) -> str:
-    """What became of it, or how far it has come."""
+    """What became of it, or how far it has come; and what attempts had failed with before."""
+    return "; before: ".join([_outcome(deed), *deed.failures])
+
+
+def _outcome(deed: Remembered) -> str:
     if deed.error is not None:
         return f"failed: {deed.error}"
     if deed.kind == EFFECT and deed.phase != DONE:

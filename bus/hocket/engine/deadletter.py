@@ -2,13 +2,13 @@
 
 import traceback
 from base64 import b64encode
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import orjson
 
 from hocket.errors import BadKey, MalformedEvent, NotFound
+from hocket.failures import Failures
 from hocket.ids import cause_of
 from hocket.log.base import Message, Write
 from hocket.subjects import Names, address, token
@@ -37,7 +37,7 @@ def dead_letter(
     version: str,
     time: str,
     kept: timedelta,
-    causes: Sequence[str] = (),
+    failures: Failures = (),
     then: str = "",
 ) -> Write:
     """The record that an event could not be handled, and why."""
@@ -54,8 +54,9 @@ def dead_letter(
         "version": version,
         "time": time,
     }
-    if causes:
-        fields["causes"] = causes
+    if failures:
+        fields["causes"] = [failure for _, failure in failures]
+        fields["failed"] = [at for at, _ in failures]
     if then:
         fields["then"] = then
     if envelope is not None:

@@ -34,8 +34,7 @@ class Exhausted:
         if received is None or run is None:
             return dead, [*dead.events]  # no handler has seen it
         then = policy_of(received, dead)
-        causes = tuple(failure for _, failure in run.failures)
-        dead = replace(dead, causes=causes, then="" if then == OnExhausted.DEAD_LETTER else then.value)
+        dead = replace(dead, failures=run.failures, then="" if then == OnExhausted.DEAD_LETTER else then.value)
         said = self._consequence(received, dead, then) or self._holding.lifted_by(received)
         if said is None:
             return dead, [*dead.events]

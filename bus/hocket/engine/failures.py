@@ -3,16 +3,13 @@
 Attempts are counted in memory, so this is all that is known of them here. It costs nothing when the first succeeds.
 """
 
+from hocket.failures import with_one_more
 from hocket.run import ATTEMPTS, Entry, Run
-
-FAILURES_MAX = 10
-FAILURE_LENGTH_MAX = 300
-"""How much is told of the attempts before the last one: of so many, so many characters each."""
 
 
 def take_note(run: Run, at: str, failure: str) -> None:
     """Remember that an attempt has failed."""
-    run.failures = (*run.failures, (at, failure[:FAILURE_LENGTH_MAX]))[-FAILURES_MAX:]
+    run.failures = with_one_more(run.failures, at, failure)
 
 
 async def written_down(run: Run) -> list[Entry]:

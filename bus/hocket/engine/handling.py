@@ -34,6 +34,7 @@ from hocket.errors import (
     UsageError,
 )
 from hocket.execution import Suspend
+from hocket.failures import Failures, told
 from hocket.ids import cause_of
 from hocket.log.base import APPEND_MESSAGES_MAX, Log, Message, Write
 from hocket.policy import Retry
@@ -141,8 +142,8 @@ class Dead:
     events: tuple[Write, ...] = ()
     """What is said of it besides its dead letter."""
 
-    causes: tuple[str, ...] = ()
-    """What the attempts before the last one failed with, the newest ones."""
+    failures: Failures = ()
+    """What the attempts before the last one failed with."""
 
     then: str = ""
     """What is to follow besides its dead letter; empty: nothing."""
@@ -282,7 +283,7 @@ class Handling:
         spent_s = asyncio.get_running_loop().time() - run.began_s
         wait_s = handler.retry.wait_s(number, error, self._process.rng, spent_s=spent_s)
         if wait_s is not None and getattr(error, "on_exhausted", None) is None:
-            take_note(run, rfc3339(self._process.clock.now_s()), f"{type(error).__name__}: {error}")
+            take_note(run, rfc3339(self._process.clock.now_s()), told(error))
             return Again(wait_s, error)
         return Dead(_exhausted(error, number), number)
 
@@ -329,7 +330,7 @@ class Handling:
             version=self._agent.version,
             time=rfc3339(self._process.clock.now_s()),
             kept=self._agent.limits.dead_kept,
-            causes=dead.causes,
+            failures=dead.failures,
             then=dead.then,
         )
 

@@ -87,6 +87,8 @@ class Remembered:
 
     result: Any
     error: str | None
+    failures: tuple[str, ...] = ()
+    """When the attempts before the last one failed, and with what."""
 
 
 Entry = Fact | DeadLetter | State | RunHead | Remembered
@@ -171,6 +173,7 @@ def _remembered(message: Message, names: Sequence[str], stored: str) -> Remember
         arguments=entry.arguments,
         result=entry.result,
         error=": ".join(entry.error) if entry.error else None,
+        failures=tuple(f"{at} {failure}" for at, failure in entry.failures),
     )
 
 

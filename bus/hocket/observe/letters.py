@@ -87,6 +87,9 @@ class DeadLetter:
     causes: tuple[str, ...] = ()
     """What the attempts before the last one failed with, the newest ones."""
 
+    failed: tuple[str, ...] = ()
+    """When each of them did, RFC 3339."""
+
     then: str = "dead_letter"
     """What its handler wanted to follow: `hold`, `fail_saga` or `escalate`; `dead_letter`: nothing more."""
 
@@ -130,6 +133,7 @@ def letter_of(message: Message, shard: int) -> DeadLetter:
             ancestor=fields.get("ancestor"),
             generation=generation if isinstance(generation, int) else 0,
             causes=tuple(map(str, fields.get("causes", ()))),
+            failed=tuple(map(str, fields.get("failed", ()))),
             then=str(fields.get("then", "dead_letter")),
         )
     except (ValueError, KeyError, TypeError) as error:
