@@ -55,7 +55,7 @@ HOLDS = ["breakers", "pause", "resume", "quarantine", "release"]
 COMMANDS = ["up", "run", "new", "publish", "sagas", "why", "history", "agents", "check", "graph", "doctor", "dead"]
 
 
-STORING = ["backup", "verify"]
+STORING = ["backup", "restore", "verify"]
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "redrive", "discard", "schedules", "cancel", *HOLDS, *STORING])
@@ -82,6 +82,7 @@ def test_every_command_explains_itself_with_an_example(hocket: Hocket, command: 
         "quarantine",
         "breakers",
         "backup",
+        "restore",
         "verify",
     ],
 )

@@ -1,14 +1,18 @@
-"""Commands about copies of a domain: `backup`, `verify`."""
+"""Commands about copies of a domain: `backup`, `restore`, `verify`."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hocket.cli.output import AsJson, print_json, print_table, say
-from hocket.cli.reach import Domain, Nats, readable_place
+from hocket.cli.reach import Domain, Nats, find_place, readable_place
 from hocket.clock import SystemClock, utc
+from hocket.errors import BadCopy
 from hocket.host import runtime
+from hocket.host.place import DATA, Place
 
 if TYPE_CHECKING:
     from hocket.storage.backup import Progress
@@ -53,6 +57,73 @@ async def _backup(to: Path, is_folder: bool, nats: str | None, domain: str | Non
     ends = ", ".join(f"{end} of shard {shard}" for shard, end in enumerate(taken.ends))
     print(f"{taken.path}: {taken.messages} messages, {taken.bytes:,} bytes, as of {taken.taken}, up to {ends}")
     print(f"digest {taken.digest}")
+
+
+@commands.command(epilog="Example: hocket restore backups/hocket-20260131T120000Z.jsonl")
+def restore(
+    copy: Copy,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also when the domain holds something: that is deleted first.")
+    ] = False,
+    max_bytes: Annotated[
+        int | None,
+        typer.Option("--max-bytes", min=1, help="The room of each shard; otherwise 1 GiB, or twice the copy's size."),
+    ] = None,
+    nats: Nats = None,
+    data: Annotated[
+        Path, typer.Option("--data", help="Where the log is to be, when no server is named and nothing runs.")
+    ] = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a copy back into an empty domain, every message at its old sequence. Agents must not be at work."""
+    from hocket.storage.checking import check, newest_in
+
+    path = newest_in(copy) if copy.is_dir() else copy
+    checked = check(path)
+    if not checked.sound:
+        raise BadCopy(f"{path} is damaged in {len(checked.damage)} places, at first: {checked.damage[0]}")
+    runtime.run(_restore(path, checked, force, max_bytes, nats, data, as_json))
+
+
+async def _restore(
+    path: Path, checked: "Checked", force: bool, max_bytes: int | None, nats: str | None, data: Path, as_json: bool
+) -> None:
+    from hocket.log.renewal import Room, renewal
+    from hocket.log.topology import STREAM_BYTES_DEFAULT
+    from hocket.storage.checking import messages_of
+    from hocket.storage.restore import require_idle
+    from hocket.storage.restore import restore as refill
+
+    async with _writable_place(nats, checked.domain, data) as place, renewal(place.url, checked.domain) as renewed:
+        if not force:
+            renewed.require_empty()
+        await require_idle(renewed.logs(1))
+        room = Room(max_bytes or max(STREAM_BYTES_DEFAULT, 2 * checked.bytes), place.replicas or 1)
+        firsts = [first or end + 1 for first, end in zip(checked.firsts, checked.ends, strict=True)]
+        logs = await renewed.begin(firsts, room)
+        restored = await refill(messages_of(path), checked.ends, logs, told=lambda count: say(f"{count} messages"))
+        await renewed.open(checked.shards, room)
+    if as_json:
+        print_json(restored)
+        return
+    print(
+        f"domain {restored.domain!r} is as it was at {checked.taken}: {restored.messages} messages, "
+        f"{restored.fillers} sequences left out, {restored.expired} messages whose time had run out"
+    )
+
+
+@asynccontextmanager
+async def _writable_place(nats: str | None, domain: str, data: Path) -> AsyncIterator[Place]:
+    """The system that is meant; when nothing runs, a server on the folder of the log, for as long as it is needed."""
+    place = find_place(nats, domain)
+    if place is not None:
+        yield place
+        return
+    from hocket.log.server import EmbeddedServer
+
+    say(f"nothing runs here: restoring into {data}")
+    async with EmbeddedServer(data) as server:
+        yield Place(server.url, domain)
 
 
 def _tell(progress: "Progress") -> None:

@@ -49,7 +49,7 @@ class Message(NamedTuple):
     seq: Seq
     data: bytes
     time_ns: int = 0
-    """When the server stored it, in nanoseconds since the Unix epoch."""
+    """When the server stored it, in nanoseconds since the Unix epoch; of what was restored, when that was at first."""
 
     headers: Mapping[str, str] = MappingProxyType({})
     pending: int = 0
@@ -131,7 +131,7 @@ class Whole(Log, Protocol):
     """A log that can be read as a whole, to copy it."""
 
     def everything(self, *, start: int = 1, follow: bool = False) -> AsyncGenerator[Message, None]:
-        """Like `scan` of all that is stored, with the server's own headers besides the writer's.
+        """Like `scan` of all that is stored, with the server's own headers and stamps of time.
 
         Of these `Nats-TTL` says when the log may forget a message, and `Nats-Batch-Id` without `Nats-Batch-Commit`
         that the next message belongs to the same append.

@@ -96,7 +96,7 @@ async def connect(
         raise UsageError(f"a domain has at least one shard, not {shards}")
     until = asyncio.get_running_loop().time() + timeout_s
     async with Link(url, name=name, inbox_prefix=inbox_prefix) as link:
-        await _require_version(link, until)
+        await require_version(link, until)
         api = _Api(link)
         if shards is None:
             config = await api.stream(stream_name(domain, 0), until)
@@ -107,7 +107,8 @@ async def connect(
         yield [JetStreamLog(link, domain, shard) for shard in range(shards)]
 
 
-async def _require_version(link: Link, until: float) -> None:
+async def require_version(link: Link, until: float) -> None:
+    """Raise ServerTooOld when the server is."""
     version = await link.server_version(until)
     if version < SERVER_VERSION_MIN:
         found, least = (".".join(map(str, v)) for v in (version, SERVER_VERSION_MIN))
@@ -201,20 +202,16 @@ class JetStreamLog:
                 if message.seq >= position:
                     yield message
             return
-        async with aclosing(self._scan(filters, position, follow, wire.own_headers)) as messages:
+        async with aclosing(self._scan(filters, position, follow)) as messages:
             async for message in messages:
                 yield message
 
     def everything(self, *, start: int = 1, follow: bool = False) -> AsyncGenerator[Message, None]:
         """See `Whole.everything`."""
-        return self._scan([f"{self._root}>"], max(1, start), follow, wire.headers_of)
+        return self._scan([f"{self._root}>"], max(1, start), follow, raw=True)
 
     async def _scan(
-        self,
-        filters: Sequence[str],
-        position: int,
-        follow: bool,
-        headers: Callable[[bytes], Mapping[str, str]],
+        self, filters: Sequence[str], position: int, follow: bool, *, raw: bool = False
     ) -> AsyncGenerator[Message, None]:
         """Yield what a consumer of our own delivers; another takes its place when it is lost."""
         target = None if follow else await self._newest_of(filters)
@@ -223,7 +220,7 @@ class JetStreamLog:
             settings = ConsumerSettings(f"scan-{fresh()}", tuple(filters), position, durable=False)
             try:
                 await self._make(settings)
-                async with self._reading(settings, headers) as deliveries:
+                async with self._reading(settings, raw=raw) as deliveries:
                     while target is None or position <= target:
                         taken = await deliveries.take(SCAN_MESSAGES, idle=not follow)
                         for message in taken:
@@ -314,13 +311,11 @@ class JetStreamLog:
         return True
 
     @asynccontextmanager
-    async def _reading(
-        self, settings: ConsumerSettings, headers: Callable[[bytes], Mapping[str, str]] = wire.own_headers
-    ) -> AsyncIterator[Deliveries]:
+    async def _reading(self, settings: ConsumerSettings, *, raw: bool = False) -> AsyncIterator[Deliveries]:
         """Read from a consumer that was just made."""
         total = partial(self._total, settings.name)
         acks = settings.durable
-        deliveries = Deliveries(self.stream, settings.name, acks=acks, total=total, headers=headers)
+        deliveries = Deliveries(self.stream, settings.name, acks=acks, total=total, raw=raw)
         async with self._link.channel(deliveries, _deadline(), speaks=deliveries.request) as channel:
             await deliveries.begin(channel)
             try:

@@ -95,6 +95,7 @@ class MemoryServer:
         self._bytes = 0
         self._expiries: list[tuple[float, int]] = []
         self._ttls: dict[int, int] = {}
+        self._restored_ns: dict[int, int] = {}
         self._durables: dict[str, _Durable] = {}
         self._waiting: dict[asyncio.Future[None], Callable[[str], bool] | None] = {}
         """Who waits for what; in order, so that a seed replays exactly."""
@@ -156,8 +157,14 @@ class MemoryServer:
                     break
         return found
 
-    def with_ttl(self, message: Message) -> Message:
-        """A message with the header that says when it may be forgotten, if it may."""
+    def begin_at(self, first: int) -> None:
+        """Give the first message ever this sequence."""
+        assert self._end == 0, "something is stored already"
+        self._end = first - 1
+
+    def raw(self, message: Message) -> Message:
+        """A message with the server's own stamp of time, and the header that says when it may be forgotten."""
+        message = message._replace(time_ns=self._restored_ns.get(message.seq, message.time_ns))
         ttl_s = self._ttls.get(message.seq)
         return message if ttl_s is None else message._replace(headers={**message.headers, "Nats-TTL": f"{ttl_s}s"})
 
@@ -178,7 +185,11 @@ class MemoryServer:
         if old:
             self._forget(old)
         now_s = self.clock.now_s()
-        message = Message(write.subject, Seq(self._end), write.data, int(now_s * 1e9), write.headers or {})
+        headers = write.headers or {}
+        time_ns = wire.first_stored(headers, int(now_s * 1e9))
+        if wire.STORED in headers:
+            self._restored_ns[self._end] = int(now_s * 1e9)
+        message = Message(write.subject, Seq(self._end), write.data, time_ns, headers)
         self._newest[write.subject] = message
         self._seqs.append(self._end)
         self._at[self._end] = message
@@ -195,6 +206,7 @@ class MemoryServer:
     def _forget(self, message: Message) -> None:
         del self._at[message.seq]
         self._ttls.pop(message.seq, None)
+        self._restored_ns.pop(message.seq, None)
         self._bytes -= _size(message)
         if len(self._seqs) > 64 and len(self._at) * 2 < len(self._seqs):
             self._seqs = sorted(self._at)
@@ -348,7 +360,7 @@ class MemoryLog:
         """See `Whole.everything`. The twin stores appends in one go, so nobody sees half of one."""
         async with aclosing(self.scan([f"{self.domain}.{self.shard}.>"], start=start, follow=follow)) as messages:
             async for message in messages:
-                yield self.server.with_ttl(message)
+                yield self.server.raw(message)
 
     @asynccontextmanager
     async def consume(self, name: str, filters: Sequence[str], *, start: int) -> AsyncIterator["_MemoryConsumption"]:

@@ -16,7 +16,7 @@ from hocket.errors import ConsumerLost
 from hocket.log.base import Message, Seq
 from hocket.log.connection import Received
 from hocket.log.jetstream_link import TICK_S, Channel
-from hocket.log.wire import own_headers
+from hocket.log.wire import first_stored, headers_of, own_headers
 
 PULL_MESSAGES = 512
 """How many messages one pull asks for."""
@@ -77,7 +77,10 @@ def position(ack_subject: str) -> Position | None:
 
 
 class Deliveries:
-    """The reading end of one incarnation of a consumer. Lost once, it stays lost: make another."""
+    """The reading end of one incarnation of a consumer. Lost once, it stays lost: make another.
+
+    With `raw` it hands out all headers and the server's own stamps of time.
+    """
 
     def __init__(
         self,
@@ -86,10 +89,10 @@ class Deliveries:
         *,
         acks: bool,
         total: Callable[[], Awaitable[int]] | None = None,
-        headers: Callable[[bytes], Mapping[str, str]] = own_headers,
+        raw: bool = False,
     ) -> None:
         self.consumer = consumer
-        self._headers = headers
+        self._raw = raw
         self.request = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._acks = acks
         self._total = total
@@ -170,10 +173,11 @@ class Deliveries:
             self._nth, self._seq = at.nth, at.seq
             self._open -= 1
             self._idle = False
-            headers = self._headers(message.head)
+            headers = headers_of(message.head) if self._raw else own_headers(message.head)
             seq = Seq(at.seq)
             self._buffer_bytes += len(message.data)
-            self._buffer.append(Message(message.subject, seq, message.data, at.time_ns, headers, at.pending))
+            time_ns = at.time_ns if self._raw else first_stored(headers, at.time_ns)
+            self._buffer.append(Message(message.subject, seq, message.data, time_ns, headers, at.pending))
             if self._acks:
                 self._unfinished.append((seq, message.reply))
             self._wake()

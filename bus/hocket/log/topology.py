@@ -18,6 +18,9 @@ STREAM_BYTES_DEFAULT = 1 << 30
 FORMAT = "1"
 """The version of what the log holds: subjects and records. A stream of another format is refused."""
 
+CLOSED = "being restored"
+"""The format of a stream into which a copy is being restored: nobody else uses it until that has come to its end."""
+
 SHARDS_KEY = "hocket.shards"
 FORMAT_KEY = "hocket.format"
 
@@ -238,6 +241,8 @@ def plan(current: StreamSettings | None, wanted: StreamSettings) -> list[Change]
     refused = tuple(d for d in found if not _raised_in_place(d))
     if refused:
         why = "these break a promise of the log; move the facts to a new domain"
+        if current.format == CLOSED:
+            why = "a restore into it has not come to its end: `hocket restore` the copy again"
         if all(d.field in _RAISED_IN_PLACE for d in refused):
             why = "a stream is never made smaller in place"
         return [Refuse(wanted.name, refused, why)]

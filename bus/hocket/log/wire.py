@@ -26,6 +26,9 @@ SUBJECT_LENGTH_MAX = 2000
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
+STORED = "Hocket-Stored"
+"""Header of a message that was restored from a copy: when it was stored at first, in nanoseconds since the epoch."""
+
 _SUBJECT = re.compile(r"[!-)+-\-/-=?-~]+(?:\.[!-)+-\-/-=?-~]+)*")
 _PATTERN = re.compile(r"[!-~]+")
 _HEADER_NAME = re.compile(r"(?!Nats-)[A-Za-z0-9_-]+")
@@ -193,12 +196,13 @@ def refusal(error: Mapping[str, Any]) -> Refused | Again:
 
 def stored_message(body: Mapping[str, Any]) -> Message:
     """The message in an answer of `STREAM.MSG.GET`."""
+    headers = own_headers(b64decode(body.get("hdrs", "")))
     return Message(
         subject=body["subject"],
         seq=Seq(body["seq"]),
         data=b64decode(body.get("data", "")),
-        time_ns=_nanoseconds(body["time"]),
-        headers=own_headers(b64decode(body.get("hdrs", ""))),
+        time_ns=first_stored(headers, _nanoseconds(body["time"])),
+        headers=headers,
     )
 
 
@@ -214,7 +218,7 @@ def got_message(answer: "Got") -> Message:
         subject=stamps["Nats-Subject"],
         seq=Seq(int(stamps["Nats-Sequence"])),
         data=answer.data,
-        time_ns=_nanoseconds(stamps["Nats-Time-Stamp"]),
+        time_ns=first_stored(own, _nanoseconds(stamps["Nats-Time-Stamp"])),
         headers=own or NO_HEADERS,
     )
 
@@ -225,6 +229,14 @@ def own_headers(head: bytes) -> Mapping[str, str]:
         return NO_HEADERS
     own = [line.partition(":") for line in head.decode(errors="replace").split("\r\n")[1:] if line[:5] != "Nats-"]
     return {name.strip(): value.strip() for name, colon, value in own if colon} or NO_HEADERS
+
+
+def first_stored(headers: Mapping[str, str], time_ns: int) -> int:
+    """When a message was stored: by the server's stamp, or what it says itself, if it was restored from a copy."""
+    if STORED in headers:
+        said = headers[STORED]
+        return int(said) if said.isascii() and said.isdigit() and len(said) < 20 else time_ns
+    return time_ns
 
 
 def says_more(head: bytes) -> bool:

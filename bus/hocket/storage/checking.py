@@ -21,6 +21,9 @@ class Checked:
     domain: str
     shards: int
     messages: int
+    bytes: int
+    """Uncompressed."""
+
     taken: str | None
     """The moment that the copy shows, RFC 3339; None: its end is missing."""
 
@@ -52,6 +55,7 @@ def check(path: Path, *, digest: str | None = None) -> Checked:
         domain=header.get("domain", ""),
         shards=header.get("shards", 0),
         messages=found.messages,
+        bytes=found.bytes,
         taken=trailer.get("taken"),
         ends=tuple(trailer.get("ends", ())),
         firsts=tuple(trailer.get("firsts", ())),

@@ -12,6 +12,7 @@ import orjson
 
 from hocket.errors import BadCopy, NotFound
 from hocket.log.base import Message, Seq
+from hocket.log.wire import STORED, first_stored
 from hocket.subjects import address, tokens_of
 
 FORMAT = 1
@@ -36,7 +37,7 @@ class Stored(NamedTuple):
     message: Message
     """Its headers are the writer's own."""
 
-    ttl: timedelta | None
+    ttl: timedelta | None = None
     """When the log may forget it, counted from its time; None: never."""
 
     whole: bool = True
@@ -148,11 +149,16 @@ def stored_of(body: Mapping[str, Any]) -> Stored:
 
 
 def stored(shard: int, message: Message) -> Stored:
-    """A message as the log hands it out with the server's own headers."""
+    """A message as `Whole.everything` hands it out."""
     own = {name: value for name, value in message.headers.items() if not name.startswith("Nats-")}
+    first_ns = first_stored(own, message.time_ns)
+    own.pop(STORED, None)
     batch = "Nats-Batch-Id" in message.headers
     whole = not batch or "Nats-Batch-Commit" in message.headers
-    return Stored(shard, message._replace(headers=own, pending=0), ttl_of(message.headers), whole)
+    ttl = ttl_of(message.headers)
+    if ttl is not None:
+        ttl += timedelta(microseconds=(message.time_ns - first_ns) // 1000)
+    return Stored(shard, message._replace(headers=own, time_ns=first_ns, pending=0), ttl, whole)
 
 
 def ttl_of(headers: Mapping[str, str]) -> timedelta | None:

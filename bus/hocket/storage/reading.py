@@ -61,6 +61,9 @@ class Reading:
     trailer: dict[str, Any] | None = None
     lines: int = 0
     messages: int = 0
+    bytes: int = 0
+    """Uncompressed."""
+
     digest: str = ORIGIN
     damage: list[Damage] = field(default_factory=list)
 
@@ -101,6 +104,7 @@ def read(lines: Iterable[bytes], found: Reading) -> Iterator[dict[str, Any]]:
     for number, raw in enumerate(lines, 1):
         line = unsealed(number, raw, found.digest)
         found.lines = number
+        found.bytes += len(raw)
         if line.body is None:
             if number == 1 and b'"hocket":"header"' not in raw:
                 raise BadCopy("the first line is not that of a copy")
