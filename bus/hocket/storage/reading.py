@@ -5,6 +5,7 @@ go through it, and the index that follows its block.
 """
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ from hocket.storage.line import (
 
 DAMAGE_MAX = 1000
 """Reading stops looking for more when it has found so much."""
+
+_SEAM = re.compile(rb'(?<="\}).(?=\{"(?:hocket|shard)":)', re.DOTALL)
+"""Cannot be within a line: there every quotation mark of a payload has a backslash before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,7 @@ def read(lines: Iterable[bytes], found: Reading) -> Iterator[dict[str, Any]]:
     Raises BadCopy when the first line says that it is no copy, and CopyTooNew.
     """
     block = _Block(found)
-    for number, raw in enumerate(lines, 1):
+    for number, raw in enumerate(_parted(lines), 1):
         line = unsealed(number, raw, found.digest)
         found.lines = number
         found.bytes += len(raw)
@@ -138,6 +142,16 @@ def read(lines: Iterable[bytes], found: Reading) -> Iterator[dict[str, Any]]:
         found.damage.append(Damage("end", found.lines + 1, detail="the last lines are missing"))
     if found.header is None:
         found.damage.append(Damage("damaged", 1, detail="the header"))
+
+
+def _parted(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines as they were written, even where the byte between two of them is no end of a line any more."""
+    for raw in lines:
+        start = 0
+        for seam in _SEAM.finditer(raw):
+            yield raw[start : seam.end()]
+            start = seam.end()
+        yield raw[start:]
 
 
 def _require_format(header: dict[str, Any]) -> None:
