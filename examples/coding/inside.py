@@ -15,10 +15,10 @@ import sys
 import unittest
 from types import FrameType
 
-PROCESSES = ("os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.spawn", "os.system", "os.startfile", "os.kill")
-PROCESSES += ("os.killpg", "subprocess.Popen", "pty.spawn")
-CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod")
-CHANGES += ("os.chown", "os.utime", "os.setxattr", "os.removexattr")
+PROCESSES = {f"os.{name}" for name in ("fork", "forkpty", "posix_spawn", "exec", "spawn", "system", "kill", "killpg")}
+PROCESSES |= {"subprocess.Popen", "pty.spawn"}
+CHANGES = {f"os.{name}" for name in ("remove", "rename", "mkdir", "rmdir", "link", "symlink", "truncate", "chmod")}
+CHANGES |= {"os.chown", "os.utime", "os.setxattr", "os.removexattr", "sqlite3.connect"}
 LOOKS = ("os.listdir", "os.scandir", "os.chdir")
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 INSISTS_S = 2.0

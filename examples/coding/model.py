@@ -5,12 +5,13 @@
 
 import os
 
+from pydantic_ai.exceptions import UserError
 from pydantic_ai.models.openai import OpenAIChatModel
 
 from hocket import Retry
 
-PATIENCE = Retry(attempts_max=8, first_s=0.5, longest_s=120.0)
-"""For handlers that ask it. What it has answered is not asked for again."""
+PATIENCE = Retry(attempts_max=8, first_s=0.5, longest_s=120.0, never=(UserError,))
+"""For handlers that ask it. What it has answered is not asked for again, and where there is no model, nobody waits."""
 
 
 def chosen() -> OpenAIChatModel | None:

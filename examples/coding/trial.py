@@ -70,13 +70,13 @@ def tried(files: Mapping[str, str], *, wall_s: float = WALL_S) -> Tried:
 
 def confined() -> str:
     """What keeps a trial from the rest of the machine, here."""
-    return "namespaces, limits and Python's audit hooks" if _has_namespaces() else "limits and Python's audit hooks"
+    return "namespaces, limits and Python's audit hooks" if has_namespaces() else "limits and Python's audit hooks"
 
 
 def _run(folder: Path, output: Path, wall_s: float) -> int | None:
     """The exit code; None: it took too long, and was killed with all that it had started."""
     limits = json.dumps({"wall_s": wall_s, "cpu_s": CPU_S, "memory_bytes": MEMORY_BYTES, "file_bytes": FILE_BYTES})
-    command = [*(UNSHARE if _has_namespaces() else ()), sys.executable, "-IB", str(INSIDE), limits]
+    command = [*(UNSHARE if has_namespaces() else ()), sys.executable, "-IB", str(INSIDE), limits]
     # No variable of ours but the path: keys of models stand there.
     environment = {"PATH": os.environ.get("PATH", os.defpath), "TMPDIR": str(folder), "PYTHONHASHSEED": "0"}
     with output.open("wb") as file:
@@ -101,7 +101,7 @@ def _run(folder: Path, output: Path, wall_s: float) -> int | None:
 
 
 @cache
-def _has_namespaces() -> bool:
+def has_namespaces() -> bool:
     """Whether this machine lets us have a network and processes of our own."""
     try:
         return subprocess.run([*UNSHARE, "true"], capture_output=True, timeout=10, check=False).returncode == 0
