@@ -1,8 +1,8 @@
 """A server that speaks OpenAI's chat API and plays a script, in a process of its own; and what it saw.
 
 A turn of the script is told by how many answers of its own the conversation holds. `POST /done` counts what an effect
-does outside, by its key, and `GET /done/KEY` says whether that was done. Whatever happens is a line of the log, written
-before anybody is answered.
+does outside, by its key, and `GET /done/KEY` says whether that was done; `POST /looked` notes a call of a tool.
+Whatever happens is a line of the log, written before anybody is answered.
 
     python scripted_model.py SCRIPT LOG      prints its address, ends with its standard input
 """
@@ -27,11 +27,14 @@ class Served:
     log: Path
 
     def lines(self, kind: str) -> list[dict[str, Any]]:
-        """What it saw of one kind: `asked`, `answered`, `done`."""
+        """What it saw of one kind: `asked`, `answered`, `looked`, `done`."""
+        return [line for line in self.all() if line["kind"] == kind]
+
+    def all(self) -> list[dict[str, Any]]:
+        """All that it saw, in order."""
         if not self.log.exists():
             return []
-        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
-        return [line for line in lines if line["kind"] == kind]
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
 
 
 @asynccontextmanager
@@ -41,6 +44,7 @@ async def scripted(folder: Path, script: dict[str, Any]) -> AsyncIterator[Served
     `turns`: a list of replies, each a text or a list of calls `[name, arguments]`. `slow_s`: how long an answer takes.
     `cues`: instead, a list of `[texts, turns]`; the first counts whose texts all stand in the conversation.
     `faults`: for the first requests, in order, one of `ok`, `fail`, `refuse`, `rubbish`, `stall`, `cut`.
+    Who wants a stream gets one; what stalls or is cut is that in its middle then.
     """
     (folder / "script.json").write_text(json.dumps(script))
     process = await asyncio.create_subprocess_exec(
@@ -57,6 +61,50 @@ async def scripted(folder: Path, script: dict[str, Any]) -> AsyncIterator[Served
     finally:
         process.stdin.close()
         await process.wait()
+
+
+def usage(number: int) -> dict[str, int]:
+    """What a request has used up: tokens that tell which one they were spent on."""
+    spent, made = 1000 + number, 1 + number
+    return {"prompt_tokens": spent, "completion_tokens": made, "total_tokens": spent + made}
+
+
+def message(reply: Any, turn: int, number: int) -> dict[str, Any]:
+    """A turn's reply as a message. Calls have other ids each time, as those of models do."""
+    if isinstance(reply, str):
+        return {"role": "assistant", "content": reply}
+    calls = [
+        {
+            "id": f"call-{turn}-{place}-{number}",
+            "type": "function",
+            "function": {"name": name, "arguments": json.dumps(arguments)},
+        }
+        for place, (name, arguments) in enumerate(reply)
+    ]
+    return {"role": "assistant", "content": None, "tool_calls": calls}
+
+
+def completion(reply: Any, turn: int, number: int) -> dict[str, Any]:
+    """The answer to a request."""
+    finish = "stop" if isinstance(reply, str) else "tool_calls"
+    choice = {"index": 0, "message": message(reply, turn, number), "finish_reason": finish}
+    return {**_HEAD, "id": f"chat-{number}", "choices": [choice], "usage": usage(number)}
+
+
+def chunks(reply: Any, turn: int, number: int) -> list[dict[str, Any]]:
+    """The same in pieces: one word or call after the other, then why it ends there, then what was used up."""
+    whole = message(reply, turn, number)
+    calls = whole.get("tool_calls", [])
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+    deltas += [{"content": f"{word} "} for word in (whole["content"] or "").split()]
+    deltas += [{"tool_calls": [{"index": place, **call}]} for place, call in enumerate(calls)]
+    choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    choices.append({"index": 0, "delta": {}, "finish_reason": "tool_calls" if calls else "stop"})
+    head = {**_HEAD, "id": f"chat-{number}", "object": "chat.completion.chunk"}
+    return [*({**head, "choices": [choice]} for choice in choices), {**head, "choices": [], "usage": usage(number)}]
+
+
+_HEAD = {"object": "chat.completion", "created": 1_700_000_000, "model": "scripted"}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -79,6 +127,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._note("done", key=body["key"], what=body["what"])
                 self.done.add(body["key"])
             self._send(200, {})
+        elif self.path == "/looked":
+            with self.lock:
+                self._note("looked", x=body["x"])
+            self._send(200, {})
         else:
             self._chat(body)
 
@@ -90,10 +142,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._note("asked", turn=turn, number=number, **cue)
         faults = self.script.get("faults", [])
         fault = faults[number - 1] if number <= len(faults) else "ok"
-        if fault == "stall":
-            self.over.wait(60)
-            return
-        if fault == "cut":
+        streams = bool(body.get("stream"))
+        if fault in ("stall", "cut"):
+            if streams:
+                self._stream(chunks(turns[turn], turn, number)[:2])
+            if fault == "stall":
+                self.over.wait(60)
             self.close_connection = True
             return
         self.over.wait(self.script.get("slow_s", 0.0))
@@ -104,7 +158,12 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "rubbish":
             self._send(200, {"what": "is this"})
         else:
-            self._answer(turns[turn], turn, number, cue)
+            with self.lock:
+                self._note("answered", turn=turn, number=number, tokens=usage(number)["total_tokens"], **cue)
+            if streams:
+                self._stream([*chunks(turns[turn], turn, number), "[DONE]"])
+            else:
+                self._send(200, completion(turns[turn], turn, number))
 
     def _cue(self, messages: list[dict[str, Any]]) -> tuple[dict[str, int], list[Any]]:
         """Which cue was given, as it is noted, and its turns."""
@@ -116,33 +175,20 @@ class _Handler(BaseHTTPRequestHandler):
                 return {"cue": place}, turns
         raise LookupError(f"nothing is scripted for: {said}")
 
-    def _answer(self, reply: Any, turn: int, number: int, cue: dict[str, int]) -> None:
-        message: dict[str, Any] = {"role": "assistant", "content": reply if isinstance(reply, str) else None}
-        if not isinstance(reply, str):
-            message["tool_calls"] = [
-                {
-                    "id": f"call-{turn}-{place}",
-                    "type": "function",
-                    "function": {"name": name, "arguments": json.dumps(arguments)},
-                }
-                for place, (name, arguments) in enumerate(reply)
-            ]
-        # Tokens that tell which request they were spent on.
-        spent, made = 1000 + number, 1 + number
-        with self.lock:
-            self._note("answered", turn=turn, number=number, tokens=spent + made, **cue)
-        finish = "stop" if isinstance(reply, str) else "tool_calls"
-        self._send(
-            200,
-            {
-                "id": f"chat-{number}",
-                "object": "chat.completion",
-                "created": 1_700_000_000,
-                "model": "scripted",
-                "choices": [{"index": 0, "message": message, "finish_reason": finish}],
-                "usage": {"prompt_tokens": spent, "completion_tokens": made, "total_tokens": spent + made},
-            },
-        )
+    def _stream(self, pieces: list[Any]) -> None:
+        try:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for piece in pieces:
+                line = f"data: {piece if isinstance(piece, str) else json.dumps(piece)}\n\n".encode()
+                self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
+            if pieces[-1] == "[DONE]":
+                self.wfile.write(b"0\r\n\r\n")
+            self.wfile.flush()
+        except OSError:
+            self.close_connection = True  # who asked has been killed
 
     def _send(self, status: int, body: dict[str, Any]) -> None:
         content = json.dumps(body).encode()
@@ -163,11 +209,16 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing is said of what goes well."""
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing is said of a connection that was lost: who had it has been killed."""
+
+
 def main() -> None:
     """Serve until the standard input ends."""
     _Handler.script = json.loads(Path(sys.argv[1]).read_text())
     _Handler.log = Path(sys.argv[2])
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server = _Server(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
     serving = Thread(target=server.serve_forever, daemon=True)
     serving.start()

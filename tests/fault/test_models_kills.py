@@ -5,9 +5,11 @@ import os
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-from tests.fault.scripted_model import scripted
-from tests.fault.services import hosted, written
+import pytest
+from tests.fault.scripted_model import Served, scripted
+from tests.fault.services import hosted, until, written
 
 from hocket_schemas.envelope import Envelope
 
@@ -15,9 +17,12 @@ SLOW_S = 0.1
 """How long the model thinks."""
 
 KILLS = int(os.environ.get("HOCKET_MODEL_KILLS", "2"))
-"""More of them take a second each; 30 is a campaign."""
+"""More of them take as long each as it takes to start a process; 30 is a campaign."""
 
-SEED = 7
+SEED = int(os.environ.get("HOCKET_MODEL_SEED", "7"))
+
+KILL_S = 20
+"""How long one of them takes at most, on a machine that is busy with other things too."""
 
 RESEARCHER = """
 import asyncio
@@ -68,11 +73,13 @@ asked = Asked(model, name="asked", tools=[effect_tool(order)])
 
 @asked.tool_plain
 async def look(x: int) -> int:
+    async with httpx2.AsyncClient() as client:
+        await client.post(URL + "/looked", json={"x": x})
     await asyncio.sleep(0.05)
     return x * x
 
 
-@researcher.on(Put, retry=Retry(attempts_max=20, first_s=0.05, factor=1.0))
+@researcher.on(Put, retry=Retry(attempts_max=50, first_s=0.05, factor=1.0))
 async def answer(event: Put, ctx: Context) -> Answered:
     result = await ask_model(ctx, asked, event.text)
     return Answered(text=result.output, requests=result.usage.requests, tokens=result.usage.total_tokens)
@@ -95,6 +102,21 @@ TURNS = [
 """Six requests and eight calls, some of them side by side."""
 
 
+STAGE = {1: 1, 2: 1, 3: 1, "tea": 3, 4: 5, "cups": 7, "milk": 7, 5: 9}
+"""When each call of a tool is due: after the request of its turn, which are the even ones."""
+
+
+def stage(line: dict[str, Any]) -> int:
+    """How far the run has come, by what the server saw of it."""
+    return 2 * line["turn"] if "turn" in line else STAGE[line.get("x", line.get("what"))]
+
+
+def over(served: Served) -> bool:
+    """Whether the last turn was answered: what is killed now has little left to do."""
+    return any(line["turn"] == len(TURNS) - 1 for line in served.lines("answered"))
+
+
+@pytest.mark.timeout(120 + KILL_S * KILLS)
 async def test_an_agent_survives_kills_and_nothing_finished_is_asked_for_or_done_again(
     tmp_path: Path, nats_url: str, domain: str
 ) -> None:
@@ -102,53 +124,32 @@ async def test_an_agent_survives_kills_and_nothing_finished_is_asked_for_or_done
     service = written(tmp_path / "researcher", RESEARCHER, MANIFEST)
     async with scripted(tmp_path, {"turns": TURNS, "slow_s": SLOW_S}) as served:
         environment = {"MODEL_URL": served.url}
+        killed_after: list[str] = []
         async with (
             hosted(service, nats_url, domain, environment=environment) as (fleet, bus),
-            asyncio.timeout(90),
+            asyncio.timeout(90 + KILL_S * KILLS),
             bus.subscribe("research.answered.v1") as answers,
         ):
             put = Envelope(id="one", source="/test", type="research.put.v1", data={"text": "go"}, partitionkey="k")
             await bus.publish_envelope(put)
             for _ in range(KILLS):
-                before = len(served.lines("asked"))
-                while len(served.lines("asked")) == before:  # noqa: ASYNC110  # it is another process that is waited for
-                    await asyncio.sleep(0.01)
+                before = len(served.all())
+                await until(lambda before=before: len(served.all()) > before or over(served))
+                if over(served):
+                    break
                 await asyncio.sleep(rng.random() * 1.2 * SLOW_S)  # sometimes it has been answered by then
                 fleet.kill("researcher")
-                await fleet.ready(30)
+                killed_after.append(served.all()[-1]["kind"])
+                await fleet.ready(30 + KILL_S)
             delivery = await anext(answers)
 
-    asked = [line["turn"] for line in served.lines("asked")]
-    tokens = {line["turn"]: line["tokens"] for line in served.lines("answered")}
-    done = Counter(line["what"] for line in served.lines("done"))
-    assert asked == sorted(asked), "what came after an answer shows that it was remembered: it is not asked for again"
+    print(f"seed {SEED}: killed after {Counter(killed_after)}")  # noqa: T201 - how to have the same again
+    asked, answered = served.lines("asked"), served.lines("answered")
+    tokens = {line["turn"]: line["tokens"] for line in answered}
+    stages = [stage(line) for line in served.all()]
+    assert stages == sorted(stages), "what came after shows that something was remembered: it is not asked for again"
     assert len(asked) <= len(TURNS) + KILLS, "each kill leaves one request unfinished, and that one alone is made again"
-    assert done == {"tea": 1, "cups": 1, "milk": 1}
-    assert delivery.envelope.data == {"text": "all is done", "requests": len(TURNS), "tokens": sum(tokens.values())}
-    assert len(asked) > len(TURNS), "no kill met a request, so nothing was proved"
-
-
-async def test_a_model_that_fails_stalls_and_talks_rubbish_is_asked_until_it_answers(
-    tmp_path: Path, nats_url: str, domain: str
-) -> None:
-    patient = RESEARCHER.replace(
-        'api_key="none")', 'openai_client=AsyncOpenAI(base_url=URL, api_key="none", timeout=0.5, max_retries=0))'
-    )
-    patient = patient.replace("import httpx2", "import httpx2\nfrom openai import AsyncOpenAI").replace(
-        "base_url=URL, openai", "openai"
-    )
-    service = written(tmp_path / "researcher", patient, MANIFEST)
-    faults = ["fail", "ok", "rubbish", "stall", "cut", "ok", "fail"]
-    async with (
-        scripted(tmp_path, {"turns": TURNS, "faults": faults}) as served,
-        hosted(service, nats_url, domain, environment={"MODEL_URL": served.url}) as (_, bus),
-        asyncio.timeout(60),
-        bus.subscribe("research.answered.v1") as answers,
-    ):
-        put = Envelope(id="one", source="/test", type="research.put.v1", data={"text": "go"}, partitionkey="k")
-        await bus.publish_envelope(put)
-        delivery = await anext(answers)
-
-    assert delivery.envelope.data["requests"] == len(TURNS)
-    assert [line["turn"] for line in served.lines("asked")] == [0, 0, 1, 1, 1, 1, 2, 2, 3, 4, 5]
+    assert len(asked) > len(TURNS) or killed_after.count("asked") == 0, "a request that was cut off is made again"
     assert Counter(line["what"] for line in served.lines("done")) == {"tea": 1, "cups": 1, "milk": 1}
+    assert {line["x"] for line in served.lines("looked")} == {1, 2, 3, 4, 5}
+    assert delivery.envelope.data == {"text": "all is done", "requests": len(TURNS), "tokens": sum(tokens.values())}
