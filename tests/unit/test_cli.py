@@ -55,7 +55,7 @@ HOLDS = ["breakers", "pause", "resume", "quarantine", "release"]
 COMMANDS = ["up", "run", "new", "publish", "sagas", "why", "history", "agents", "check", "graph", "doctor", "dead"]
 
 
-STORING = ["backup", "restore", "verify"]
+STORING = ["backup", "restore", "verify", "archive"]
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "redrive", "discard", "schedules", "cancel", *HOLDS, *STORING])
@@ -84,6 +84,7 @@ def test_every_command_explains_itself_with_an_example(hocket: Hocket, command: 
         "backup",
         "restore",
         "verify",
+        "archive",
     ],
 )
 def test_every_listing_has_a_form_for_programs(hocket: Hocket, command: str) -> None:

@@ -1,6 +1,6 @@
 """Commands about copies of a domain: `backup`, `restore`, `verify`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +17,7 @@ from hocket.host.place import DATA, Place
 if TYPE_CHECKING:
     from hocket.storage.backup import Progress
     from hocket.storage.checking import Checked
+    from hocket.storage.live import Missing
 
 commands = typer.Typer()
 
@@ -82,6 +83,8 @@ def restore(
     checked = check(path)
     if not checked.sound:
         raise BadCopy(f"{path} is damaged in {len(checked.damage)} places, at first: {checked.damage[0]}")
+    if checked.kind != "backup":
+        raise BadCopy(f"{path} is no backup of a whole domain, but of kind {checked.kind!r}")
     runtime.run(_restore(path, checked, force, max_bytes, nats, data, as_json))
 
 
@@ -130,23 +133,59 @@ def _tell(progress: "Progress") -> None:
     say(f"shard {progress.shard}: {progress.messages} messages, at {progress.seq} of {progress.of}")
 
 
-@commands.command(epilog="Example: hocket verify backups/hocket-20260131T120000Z.jsonl")
+@commands.command(epilog="Example: hocket verify backups/hocket-20260131T120000Z.jsonl --live")
 def verify(
-    copy: Copy,
+    copy: Annotated[
+        Path | None, typer.Argument(metavar="FILE|DIR", help="A copy, or a folder of them; without it the log itself.")
+    ] = None,
     digest: Annotated[
         str | None, typer.Option("--digest", help="What `backup` printed: it has to be that very copy.")
     ] = None,
+    live: Annotated[bool, typer.Option("--live", help="Whether the log has all facts of the copy still.")] = False,
+    archived: Annotated[
+        Path | None, typer.Option("--archive", metavar="DIR", help="Causes may also be in this folder's files.")
+    ] = None,
+    nats: Nats = None,
+    domain: Domain = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a copy from end to end, and name what is damaged or missing in it. Exit code 1: something is."""
-    from hocket.storage.checking import check, newest_in
+    """Check copies from end to end, or the log: what is damaged or missing is named. Exit code 1: something is."""
+    from hocket.storage.checking import check, copies_in
 
-    checked = check(newest_in(copy) if copy.is_dir() else copy, digest=digest)
+    paths = [] if copy is None else copies_in(copy) if copy.is_dir() else [copy]
+    checked = [check(path, digest=digest) for path in paths]
+    missing: list[Missing] | None = None
+    if copy is None or live:
+        bad = next((each for each in checked if not each.sound), None)
+        if bad is not None:
+            raise BadCopy(f"{bad.path} is damaged, at first: {bad.damage[0]}")
+        kept = [] if archived is None else copies_in(archived)
+        missing = runtime.run(_missing(paths, kept, nats, domain))
     if as_json:
-        print_json(checked)
+        print_json({"copies": checked, "missing": missing})
     else:
-        _print_checked(checked)
-    raise typer.Exit(0 if checked.sound else EXIT_UNSOUND)
+        for each in checked:
+            _print_checked(each)
+        if missing is not None:
+            rows = ((each.key, each.id, each.what, each.shard, each.detail) for each in missing)
+            print_table(("key", "id", "what", "shard", "where"), rows, empty="the log has all that it should have")
+    raise typer.Exit(0 if all(each.sound for each in checked) and not missing else EXIT_UNSOUND)
+
+
+async def _missing(
+    copies: Sequence[Path], kept: Sequence[Path], nats: str | None, domain: str | None
+) -> "list[Missing]":
+    """What a copy holds and the log does not; without a copy, what the log cites and does not hold."""
+    from hocket.log import jetstream
+    from hocket.storage.live import archived_ids, not_in_log, without_cause
+
+    async with (
+        readable_place(nats, domain) as place,
+        jetstream.connect(place.url, domain=place.domain, name="verify", create=False) as logs,
+    ):
+        if not copies:
+            return await without_cause(logs, archived_ids(kept))
+        return [missing for path in copies for missing in await not_in_log(logs, path)]
 
 
 def _print_checked(checked: "Checked") -> None:
@@ -155,4 +194,5 @@ def _print_checked(checked: "Checked") -> None:
         for each in checked.damage
     )
     fine = f"sound: {checked.messages} messages of domain {checked.domain!r}, as of {checked.taken}"
+    print(checked.path)
     print_table(("line", "what", "key", "id", "where"), rows, empty=f"{fine}\ndigest {checked.digest}")

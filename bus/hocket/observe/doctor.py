@@ -23,6 +23,7 @@ from hocket.log.jetstream import SERVER_VERSION_MIN
 from hocket.log.jetstream_link import Link
 from hocket.log.topology import Refuse, StreamSettings, Update, plan, stream_name, stream_settings
 from hocket.log.wire import Frame
+from hocket.observe.growth import Growth, growth_of
 from hocket_schemas.moment import datetime_of
 
 ANSWER_S = 3.0
@@ -34,6 +35,9 @@ CLOCK_OFF_S = 1.0
 FULL_SHARE_WARNING = 0.8
 FULL_SHARE_FAILED = 0.95
 """Shares of a stream's room; a full stream refuses to take more."""
+
+FULL_SOON_DAYS = 7.0
+"""A stream that is full sooner than this, at the rate of the last day, is worth a warning."""
 
 LAG_WARNING = 1000
 """An agent for which more events wait than this has fallen behind."""
@@ -72,6 +76,8 @@ class Stream:
     """Replicas that are offline or not up to date."""
 
     leader: str = ""
+    growth: Growth | None = None
+    """What it consists of, and how that becomes more; None: nobody could say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +121,9 @@ async def examine_server(url: str, *, domain: str, sync: str | None = None, cloc
         asked_s = (clock or SystemClock()).now_s()
         about = await _ask(link, "$SYS.REQ.USER.INFO")
         answered_s = (clock or SystemClock()).now_s()
-        first = await _stream(link, domain, 0)
+        first = await _stream(link, domain, 0, asked_s)
         count = first.settings.shards if first.settings else 1
-        streams = [first, *[await _stream(link, domain, shard) for shard in range(1, count)]]
+        streams = [first, *[await _stream(link, domain, shard, asked_s) for shard in range(1, count)]]
     server_time = (about or {}).get("server", {}).get("time")
     off_s = datetime_of(server_time).timestamp() - (asked_s + answered_s) / 2 if server_time else None
     us = (about or {}).get("data", {})
@@ -147,6 +153,7 @@ def judge(examined: Examined) -> list[Diagnosis]:
         _sync(examined),
         *(_stream_as_wanted(examined, stream) for stream in examined.streams),
         *(_room(stream) for stream in examined.streams if stream.settings),
+        *(_growth(stream) for stream in examined.streams if stream.growth),
         *(_replicas(stream) for stream in examined.streams if stream.settings),
         _clock(examined),
         _access(examined),
@@ -202,6 +209,13 @@ def _room(stream: Stream) -> Diagnosis:
     if share >= FULL_SHARE_WARNING:
         verdict = Verdict.FAILED if share >= FULL_SHARE_FAILED else Verdict.WARNING
     return Diagnosis(f"room on shard {stream.shard}", verdict, f"{stream.bytes:,} of {most:,} bytes, {share:.0%}")
+
+
+def _growth(stream: Stream) -> Diagnosis:
+    assert stream.growth is not None
+    days = stream.growth.full_in_days
+    verdict = Verdict.WARNING if days is not None and days < FULL_SOON_DAYS else Verdict.OK
+    return Diagnosis(f"contents of shard {stream.shard}", verdict, str(stream.growth))
 
 
 def _replicas(stream: Stream) -> Diagnosis:
@@ -274,7 +288,7 @@ def _letters(examined: Examined) -> Diagnosis:
     return Diagnosis("dead letters", Verdict.OK, "none is open")
 
 
-async def _stream(link: Link, domain: str, shard: int) -> Stream:
+async def _stream(link: Link, domain: str, shard: int, now_s: float) -> Stream:
     info = await _ask(link, f"$JS.API.STREAM.INFO.{stream_name(domain, shard)}")
     if not info or "config" not in info:
         return Stream(shard, None)
@@ -286,6 +300,7 @@ async def _stream(link: Link, domain: str, shard: int) -> Stream:
         bytes=int(info["state"]["bytes"]),
         replicas_behind=tuple(str(r.get("name")) for r in behind if r.get("offline") or not r.get("current")),
         leader=str(cluster.get("leader") or ""),
+        growth=await growth_of(link, domain, shard, info, now_s),
     )
 
 

@@ -31,6 +31,8 @@ class Checked:
     firsts: tuple[int, ...]
     digest: str
     damage: tuple[Damage, ...]
+    kind: str
+    """`backup`, or `archive`: then it holds some facts only, and cannot be restored."""
 
 
 def check(path: Path, *, digest: str | None = None) -> Checked:
@@ -61,6 +63,7 @@ def check(path: Path, *, digest: str | None = None) -> Checked:
         firsts=tuple(trailer.get("firsts", ())),
         digest=found.digest,
         damage=tuple(damage),
+        kind=header.get("kind", ""),
     )
 
 
@@ -78,10 +81,15 @@ def messages_of(path: Path) -> Iterator[Stored]:
 
 def newest_in(folder: Path) -> Path:
     """The newest backup in a folder, by its name. Raises BadCopy when there is none."""
+    return copies_in(folder)[-1]
+
+
+def copies_in(folder: Path) -> list[Path]:
+    """The copies in a folder, in the order of their names. Raises BadCopy when there is none."""
     found = [path for path in folder.iterdir() if path.name.endswith(SUFFIXES) and not path.name.startswith(".")]
     if not found:
         raise BadCopy(f"{folder} holds no copy: no file whose name ends in {' or '.join(SUFFIXES)}")
-    return max(found, key=lambda path: path.name)
+    return sorted(found, key=lambda path: path.name)
 
 
-__all__ = ["Checked", "check", "messages_of", "newest_in"]
+__all__ = ["Checked", "check", "copies_in", "messages_of", "newest_in"]
