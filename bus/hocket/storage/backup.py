@@ -39,6 +39,8 @@ FORGOTTEN_NS = 1_000_000_000
 message may be given as little as a second."""
 
 TOLD_EVERY = 1000
+BREATH_MESSAGES = 100
+"""After so many messages, some milliseconds, everybody else in the process has a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,8 @@ async def _copy_what_is_there(tail: "_Tail", writing: Writing, told: Callable[[P
             writing.add(stored(shard, message))
             if writing.messages % TOLD_EVERY == 0:
                 told(Progress(shard, message.seq, tail.began, writing.messages))
-                await asyncio.sleep(0)  # the tails must not fall behind
+            if writing.messages % BREATH_MESSAGES == 0:
+                await asyncio.sleep(0)  # neither the tails nor a crew in this process must fall behind
     told(Progress(shard, tail.began, tail.began, writing.messages))
 
 

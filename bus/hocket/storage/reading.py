@@ -28,6 +28,7 @@ from hocket.storage.line import (
 DAMAGE_MAX = 1000
 """Reading stops looking for more when it has found so much."""
 
+_BEGINS = (b'{"hocket":', b'{"shard":')
 _SEAM = re.compile(rb'(?<="\}).(?=\{"(?:hocket|shard)":)', re.DOTALL)
 """Cannot be within a line: there every quotation mark of a payload has a backslash before it."""
 
@@ -147,6 +148,9 @@ def read(lines: Iterable[bytes], found: Reading) -> Iterator[dict[str, Any]]:
 def _parted(lines: Iterable[bytes]) -> Iterator[bytes]:
     """The lines as they were written, even where the byte between two of them is no end of a line any more."""
     for raw in lines:
+        if all(raw.find(begin, 1) < 0 for begin in _BEGINS):  # as in all but a damaged one
+            yield raw
+            continue
         start = 0
         for seam in _SEAM.finditer(raw):
             yield raw[start : seam.end()]
