@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.contract.worlds import soon
 
 from hocket import Agent, Context
 from hocket.cli import main
@@ -23,7 +24,7 @@ from hocket_schemas.runtime import SagaCompensated
 EVENTS = Catalog()
 
 ROOM = 12 << 20
-"""The server cuts such a stream into blocks of 3 MiB."""
+"""The server cuts such a stream into blocks of 4 MiB."""
 
 TEXT = "Ada likes oats and the quiet carriage"
 
@@ -90,6 +91,8 @@ async def test_what_is_forgotten_is_gone_for_readers_at_once_and_from_the_files_
 
         done = await forget(bus, "ada", by="ann")
 
+        by_seq = await log._api.ask(f"STREAM.MSG.GET.{log.stream}", {"seq": told.seq}, soon())
+        assert by_seq["error"]["description"] == "no message found"
         assert await traces(bus, [TEXT]) == []
         assert [m.seq async for m in log.scan(["hocket.0.evt.k.>"])] > [told.seq]
         assert [claim.standing for claim in await claims(bus, "ada")] == [()]

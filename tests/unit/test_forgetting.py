@@ -1,5 +1,7 @@
 """Forgetting a subject: what is overwritten, what stays, who notices, and who still holds a copy."""
 
+import gzip
+import json
 from datetime import timedelta
 from pathlib import Path
 
@@ -184,3 +186,17 @@ def test_a_lie_about_what_was_forgotten_is_found() -> None:
             return claim.standing == (told.id,) and claim.standing
 
     assert run_virtual(live())
+
+
+def test_files_are_looked_through_and_so_are_copies_of_the_log(tmp_path: Path) -> None:
+    event = json.dumps({"text": 'Ada said "oats"'})
+    (tmp_path / "plain").write_bytes(b"x" * (1 << 20) + event.encode())
+    (tmp_path / "border").write_bytes(b"x" * ((1 << 20) - 7) + event.encode())
+    (tmp_path / "copy.jsonl.gz").write_bytes(gzip.compress(json.dumps({"text": event}).encode()))
+    (tmp_path / "broken.gz").write_bytes(b"no gzip")
+    (tmp_path / "other").write_text("Bob said oats")
+
+    found = traces_in(tmp_path, ['Ada said "oats"'])
+
+    assert [path.name for path in found] == ["border", "copy.jsonl.gz", "plain"]
+    assert traces_in(tmp_path, []) == []

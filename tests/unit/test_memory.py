@@ -1,9 +1,12 @@
 """What agents remember: facts of the log, and what is recalled of them as of any moment."""
 
 import random
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from hocket.observe.fact import Fact
 from hocket.observe.history import history
 from hocket.testing import Bed, run_virtual
 from hocket_schemas import gate
+from hocket_schemas.envelope import Envelope
 from hocket_schemas.event import Catalog
 from hocket_schemas.memory import Disputed, Remembered, Retracted, Superseded
 from hocket_schemas.runtime import SagaCompensated, SagaCompleted, SagaFailed
@@ -81,6 +85,11 @@ class Folded:
     """Who stated each fact that was ever stated."""
 
 
+@cache
+def read(body: bytes) -> Envelope:
+    return gate.read(body)
+
+
 def fold(bed: Bed, upto: int = 1 << 60) -> Folded:
     found = Folded({}, {})
     aborted = {
@@ -89,7 +98,7 @@ def fold(bed: Bed, upto: int = 1 << 60) -> Folded:
         if m.seq <= upto
     }
     for message in bed.server.since(1, [bed.names.all_events], 1 << 30):
-        said = gate.read(message.data)
+        said = read(message.data)
         if message.seq > upto or ".memory." not in said.type or said.correlationid in aborted:
             continue
         if said.type in (Superseded.event_type, Retracted.event_type):
@@ -387,6 +396,18 @@ def test_two_processes_share_a_file_and_nothing_counts_twice(tmp_path: Path) -> 
             return [len(await each.ask(bed.bus, Question(most=99))) for each in (one, two, Memory())]
 
     assert run_virtual(live()) == [30, 30, 30]
+
+
+def test_a_file_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("what I know of Ada" * 1000)
+    with closing(sqlite3.connect(tmp_path / "other.sqlite")) as other:
+        other.execute("CREATE TABLE facts (fact)")
+
+    for name in ("notes.txt", "other.sqlite"):
+        with pytest.raises(UsageError, match="something else"):
+            index.Index(tmp_path / name, 1)
+
+    assert (tmp_path / "notes.txt").read_text().startswith("what I know of Ada")
 
 
 def test_without_full_text_search_there_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:

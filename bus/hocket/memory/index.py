@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hocket.errors import HocketError, MalformedEvent, NotFound
+from hocket.errors import HocketError, MalformedEvent, NotFound, UsageError
 from hocket.forgotten import is_tombstone, tombstone_in
 from hocket.log.base import Message
 from hocket.memory.question import Position
@@ -44,6 +44,9 @@ FAMILIES = ("hocket.memory", "hocket.saga")
 
 FORMAT = 1
 """Of the rows; a file of another format is made again."""
+
+APPLICATION = 0x686B6D31
+"""By which SQLite knows our files from those of others."""
 
 BUSY_S = 5.0
 """How long to wait for another process that is writing to the same file."""
@@ -95,7 +98,7 @@ class Index:
     """The rows of one domain, in a file or in memory."""
 
     def __init__(self, path: Path | None, shards: int) -> None:
-        """Open the rows, or begin them. Raises NoFullTextSearch."""
+        """Open the rows, or begin them. Raises NoFullTextSearch, and UsageError for a file that is something else."""
         self.shards = shards
         self.database = _opened(path)
         if self._value("PRAGMA user_version") != FORMAT or len(self.position) != shards:
@@ -122,6 +125,7 @@ class Index:
                 "INSERT INTO place(shard, seq) VALUES (?, 0)", [(shard,) for shard in range(self.shards)]
             )
             self.database.execute(f"PRAGMA user_version = {FORMAT}")
+            self.database.execute(f"PRAGMA application_id = {APPLICATION}")
 
     def take(self, shard: int, messages: Sequence[Message], *, since: int, upto: int) -> bool:
         """Add what the log says between two of its sequences, with the new position, at once.
@@ -251,6 +255,9 @@ def _opened(path: Path | None) -> "sqlite3.Connection":
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
     database = sqlite3.connect(path or ":memory:", timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    if path is not None and not _is_ours(database):
+        database.close()
+        raise UsageError(f"{path} is something else than what is read of a memory; name another file")
     try:
         database.execute("CREATE VIRTUAL TABLE temp.probe USING fts5(text)")
     except sqlite3.OperationalError as error:
@@ -259,6 +266,20 @@ def _opened(path: Path | None) -> "sqlite3.Connection":
     database.execute("DROP TABLE temp.probe")
     database.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten in the file too
     return database
+
+
+def _is_ours(database: "sqlite3.Connection") -> bool:
+    """Whether a file is ours, or new: what we write to is thrown away when it does not suit."""
+    from sqlite3 import DatabaseError, OperationalError
+
+    try:
+        [(application,)] = database.execute("PRAGMA application_id").fetchall()
+        [(tables,)] = database.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    except OperationalError:
+        raise
+    except DatabaseError:
+        return False
+    return application == APPLICATION or tables == 0
 
 
 __all__ = ["ENDS", "FACTS", "FAMILIES", "TYPES", "Index", "NoFullTextSearch"]

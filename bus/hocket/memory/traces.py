@@ -1,7 +1,9 @@
 """Where a text is found still: in the log, by subject, and in files, such as those of a server's store."""
 
+import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -56,7 +58,7 @@ async def traces(bus: Bus, texts: Iterable[str]) -> list[Trace]:
 
 
 def traces_in(folder: Path, texts: Iterable[str]) -> list[Path]:
-    """The files below a folder that hold any of some texts. Files that cannot be read are passed over."""
+    """The files below a folder that hold any of some texts, packed (`.gz`) or not; unreadable ones are passed over."""
     wanted = _needles(texts)
     pattern = _pattern_of(wanted)
     if pattern is None:
@@ -67,13 +69,13 @@ def traces_in(folder: Path, texts: Iterable[str]) -> list[Path]:
 
 def _holds(path: Path, pattern: re.Pattern[bytes], overlap: int) -> bool:
     try:
-        with path.open("rb") as file:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             kept = b""
             while chunk := file.read(CHUNK_BYTES):
                 if pattern.search(kept + chunk):
                     return True
                 kept = (kept + chunk)[-overlap:] if overlap else b""
-    except OSError:
+    except (OSError, EOFError, zlib.error):
         return False
     return False
 
