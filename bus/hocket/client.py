@@ -22,7 +22,7 @@ from hocket.errors import (
     Unavailable,
     UsageError,
 )
-from hocket.forgotten import is_tombstone
+from hocket.forgotten import in_its_place, is_tombstone
 from hocket.ids import fresh
 from hocket.log.base import APPEND_MESSAGES_MAX, Expect, Log, Message, Seq, Write
 from hocket.subjects import Address, Names, address, shard_of
@@ -286,7 +286,7 @@ class Bus:
             filters = self._filters(shard, types, key)
             async with aclosing(self.logs[shard].scan(filters, start=first, follow=True)) as messages:
                 async for message in messages:
-                    delivery = _delivery(message, shard)
+                    delivery = None if is_tombstone(message) else _delivery(message, shard)
                     if delivery:
                         await arrived.put(delivery)
 
@@ -307,16 +307,16 @@ class Bus:
             filters = self._filters(shard, types, key)
             async with aclosing(self.logs[shard].scan(filters, start=start)) as messages:
                 async for message in messages:
-                    delivery = _delivery(message, shard)
+                    delivery = None if is_tombstone(message) else _delivery(message, shard)
                     if delivery:
                         yield delivery
 
     async def find(self, event_id: str) -> Delivery:
-        """The event with this id. Raises NotFound."""
+        """The event with this id; of one that was forgotten what is left. Raises NotFound."""
         for shard, log in enumerate(self.logs):
             async with aclosing(log.scan(Names(self.domain, shard).events_by_id(event_id))) as messages:
                 async for message in messages:
-                    delivery = _delivery(message, shard)
+                    delivery = _delivery(in_its_place(message), shard)
                     if delivery:
                         return delivery
         raise NotFound(f"no event with id {event_id!r} is in the log of domain {self.domain!r}")
@@ -406,8 +406,6 @@ async def connect(url: str, *, domain: str = "hocket", publisher: str = "client"
 
 
 def _delivery(message: Message, shard: int) -> Delivery | None:
-    if is_tombstone(message):
-        return None
     try:
         return Delivery(message, shard, address(message.subject))
     except NotFound:

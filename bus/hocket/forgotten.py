@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 
 from hocket.clock import rfc3339
-from hocket.log.base import Expect, Message, Write
+from hocket.log.base import Expect, Message, Seq, Write
 from hocket_schemas import gate
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.errors import MalformedEvent
@@ -57,10 +57,21 @@ def tombstone_in(message: Message) -> tuple[Envelope, Tombstone]:
     return envelope, stone
 
 
+def in_its_place(message: Message) -> Message:
+    """A tombstone as if it stood where the event did that it replaces; any other message as it is."""
+    if not is_tombstone(message):
+        return message
+    try:
+        _, stone = tombstone_in(message)
+    except MalformedEvent:
+        return message  # somebody has put the header on something else
+    return message._replace(seq=Seq(stone.seq), time_ns=stone.time_ns)
+
+
 def overwriting(message: Message, envelope: Envelope, *, subject: str, fact: str = "") -> tuple[Write, Tombstone]:
     """What overwrites a message, if it is still the newest of its subject, and what that leaves.
 
-    Of the envelope the id, the source, the type, key and saga are left: the message's subject says most of that anyway.
+    Of the envelope what places it is left, such as its id, its cause and its saga: names, and nothing that was said.
     """
     stone = Tombstone(digest_of(message.data), subject, message.seq, message.time_ns, fact)
     left = Envelope(
@@ -71,6 +82,10 @@ def overwriting(message: Message, envelope: Envelope, *, subject: str, fact: str
         time=rfc3339(message.time_ns / 1e9),
         partitionkey=envelope.partitionkey,
         correlationid=envelope.correlationid,
+        causationid=envelope.causationid,
+        hkhops=envelope.hkhops,
+        hkversion=envelope.hkversion,
+        hkparent=envelope.hkparent,
     )
     headers = {"Content-Type": gate.CONTENT_TYPE, HEADER: _VERSION}
     return Write(message.subject, gate.write(left), Expect(message.subject, message.seq), None, headers), stone
@@ -81,4 +96,4 @@ def digest_of(content: bytes | str) -> str:
     return sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 
-__all__ = ["HEADER", "Tombstone", "digest_of", "is_tombstone", "overwriting", "tombstone_in"]
+__all__ = ["HEADER", "Tombstone", "digest_of", "in_its_place", "is_tombstone", "overwriting", "tombstone_in"]

@@ -13,9 +13,12 @@ from hocket.client import open_bus
 from hocket.clock import LoopClock
 from hocket.errors import NotFound
 from hocket.log.memory import MemoryServer
-from hocket.memory import Memory, Question, Recalled
+from hocket.memory import Memory, Question, Recalled, remember
 from hocket.memory.forgetting import claims, forget
 from hocket.memory.traces import traces, traces_in
+from hocket.observe.audit import audit
+from hocket.observe.history import history
+from hocket.observe.why import why
 from hocket.testing import Bed, run_virtual
 from hocket_schemas.event import Catalog
 from hocket_schemas.memory import Disputed, Forgotten, Remembered, Retracted, Superseded
@@ -81,6 +84,37 @@ def test_forgetting_overwrites_what_was_said_of_a_subject_and_nobody_takes_that_
                 await forget(bed.bus, "eve", by="ann")
             assert (await forget(bed.bus, "ada", by="ann")).erased == ()
             assert len(bed.events(Forgotten)) == 1
+
+    run_virtual(live())
+
+
+def test_what_was_forgotten_keeps_its_place_among_causes_and_effects() -> None:
+    clerk = Agent("clerk")
+
+    @clerk.on(Asked, emits=[Remembered])
+    async def learn(asked: Asked, ctx: Context) -> None:
+        remember(ctx, "likes oats", about=asked.about)
+
+    @clerk.on(Remembered)
+    async def greet(told: Remembered, ctx: Context) -> Answered:
+        return Answered(texts=["noted"])
+
+    async def live() -> None:
+        async with Bed(clerk) as bed:
+            for about in ("ada", "bob"):
+                await bed.publish(Asked(about=about), key="k", event_id=about)
+                await bed.quiet()
+            before = [(entry.seq, type(entry)) for entry in await history(bed.bus, "k")]
+            await forget(bed.bus, "ada", by="ann")
+            await bed.quiet()
+
+            assert [(entry.seq, type(entry)) for entry in await history(bed.bus, "k")] == before
+            report = await audit(bed.bus, {"clerk": [Asked.event_type, Remembered.event_type]})
+            assert (report.findings, report.handled) == ((), 4)
+            [answer, _] = [each async for each in bed.bus.read(Answered)]
+            chain = await why(bed.bus, answer.envelope.id)
+            assert [fact.type for fact in chain.facts] == [Asked.event_type, Remembered.event_type, Answered.event_type]
+            assert "oats" not in str(chain)
 
     run_virtual(live())
 

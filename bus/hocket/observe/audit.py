@@ -15,6 +15,7 @@ from hocket.engine.cursor import Mark
 from hocket.engine.holds import TYPES, Holds, Standing
 from hocket.engine.runs import Head
 from hocket.errors import MalformedEvent, NotFound
+from hocket.forgotten import in_its_place
 from hocket.ids import cause_of
 from hocket.log.base import Message
 from hocket.observe.fact import Fact, fact_of
@@ -114,7 +115,7 @@ def sorted_out(messages: Iterable[Message], shard: int) -> _Shard:
         try:
             match kind:
                 case "evt" | "cmd":
-                    _take_event(found, message, shard)
+                    _take_event(found, in_its_place(message), shard)
                 case "own":
                     found.owners.add(names[0])
                 case "cur":
@@ -127,6 +128,7 @@ def sorted_out(messages: Iterable[Message], shard: int) -> _Shard:
                     found.journals.add((names[0], names[2]))
         except (MalformedEvent, NotFound, ValueError, LookupError, TypeError) as error:
             found.findings.append(_error("unreadable", message.subject, f"cannot be read: {error}"))
+    found.facts.sort(key=lambda fact: fact.seq)  # what was forgotten is stored later than it was said
     return found
 
 

@@ -11,6 +11,7 @@ from hocket.client import Bus, Delivery
 from hocket.clock import rfc3339
 from hocket.engine.runs import Head
 from hocket.errors import MalformedEvent, NotFound
+from hocket.forgotten import in_its_place
 from hocket.log.base import Message
 from hocket.observe.fact import Fact, fact_of, stored_at
 from hocket.observe.letters import DeadLetter, Fate, fate_in, letter_of, settled
@@ -111,6 +112,7 @@ async def history(bus: Bus, key: str) -> list[Entry]:
                 fates.update([said])
     if not entries:
         raise NotFound(f"the log of domain {bus.domain!r} holds nothing under key {key!r}")
+    entries.sort(key=lambda entry: entry.seq)  # what was forgotten is stored later than it was said
     return [settled(entry, fates) if isinstance(entry, DeadLetter) else entry for entry in entries]
 
 
@@ -121,6 +123,7 @@ def entry_of(message: Message, shard: int) -> Entry | None:
     try:
         match kind:
             case "evt" | "cmd":
+                message = in_its_place(message)
                 return fact_of(Delivery(message, shard, address(message.subject)))
             case "dead":
                 return letter_of(message, shard)
