@@ -279,7 +279,7 @@ def _is_ours(database: "sqlite3.Connection") -> bool:
         raise
     except DatabaseError:
         return False
-    return application == APPLICATION or tables == 0
+    return bool(application == APPLICATION or tables == 0)
 
 
 __all__ = ["ENDS", "FACTS", "FAMILIES", "TYPES", "Index", "NoFullTextSearch"]
