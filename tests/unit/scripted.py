@@ -1,7 +1,7 @@
 """An agent of hocket whose handler asks a model, and a model that plays a script."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -76,7 +76,13 @@ def told(messages: list[ModelMessage]) -> list[Any]:
 class Case:
     """One agent of hocket, the handler of which does what a test says."""
 
-    def __init__(self, answer: Callable[[Context], Awaitable[str]], *, retry: Retry | None = None) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Context], Awaitable[str]],
+        *,
+        retry: Retry | None = None,
+        waits: Sequence[type[Event]] = (),
+    ) -> None:
         self.attempts = 0
         self.crew = Agent("crew")
 
@@ -84,7 +90,7 @@ class Case:
             self.attempts += 1
             return Answered(text=await answer(ctx))
 
-        self.crew.on(Put, retry=retry)(handle)
+        self.crew.on(Put, retry=retry, waits=waits)(handle)
         self.bed: Bed
         self.steps: list[str] = []
 
