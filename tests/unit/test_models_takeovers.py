@@ -25,8 +25,8 @@ from hocket_schemas.approvals import ApprovalRequested
 
 Handle = Callable[[Context], Awaitable[str]]
 
-EACH = int(os.environ.get("HOCKET_MODEL_MOMENTS", "4"))
-"""One process in so many ends: at every 4th of its moments; 1 tries all of them."""
+EACH = int(os.environ.get("HOCKET_MODEL_MOMENTS", "7"))
+"""One process in so many ends: at every 7th of its moments; 1 tries all of them."""
 
 
 class Killed(BaseException):
