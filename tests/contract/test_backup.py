@@ -21,7 +21,7 @@ RECORDS = 60
 LONG = bool(os.environ.get("HOCKET_BACKUP_LOAD"))
 """By hand: many more messages, for some minutes."""
 
-BEFORE = 30_000 if LONG else 200
+BEFORE = 30_000 if LONG else 100
 
 ROOM = 1 << (30 if LONG else 26)
 

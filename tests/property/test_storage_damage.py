@@ -12,7 +12,7 @@ from hocket.storage.line import Stored
 from hocket.storage.reading import Damage, Reading, read
 from hocket.storage.writing import Writing
 
-EXAMPLES = int(os.environ.get("HOCKET_DAMAGE_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("HOCKET_DAMAGE_EXAMPLES", "60"))
 
 KEYS = ["order-7", "order 8/ä", "ada"]
 
