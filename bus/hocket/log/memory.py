@@ -174,7 +174,10 @@ class MemoryServer:
         return Seq(self._end)
 
     def _last_seq(self, expect: Expect) -> int:
-        if expect.subject.endswith(".>") and "*" not in expect.subject:
+        if "*" in expect.subject:
+            matches = matching((expect.subject,))
+            return max((message.seq for subject, message in self._newest.items() if matches(subject)), default=0)
+        if expect.subject.endswith(".>"):
             return self._under.get(expect.subject[:-2], 0)
         message = self._newest.get(expect.subject)
         return message.seq if message else 0
