@@ -11,8 +11,11 @@ from hocket.log.server import EmbeddedServer
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def nats_url() -> AsyncIterator[str]:
-    """A real server that lives as long as the worker. Tests that kill theirs start one themselves."""
-    async with EmbeddedServer(None) as server:
+    """A real server that lives as long as the worker. Tests that kill theirs start one themselves.
+
+    This one outlives its tests, so that nothing is proved by it waiting for the disk at every append.
+    """
+    async with EmbeddedServer(None, sync="2m") as server:
         yield server.url
 
 
