@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from hocket.client import Bus, connect
+from hocket.client import Bus, Receipt, connect
 from hocket.host import health
 from hocket.host.supervisor import Fleet
 from hocket.log import jetstream
@@ -65,11 +65,11 @@ def service(tmp_path: Path) -> Path:
     return folder
 
 
-async def order(bus: Bus, n: int) -> None:
+async def order(bus: Bus, n: int) -> Receipt:
     key = f"key-{n % KEYS}"
     data = {"n": n}
     envelope = Envelope(id=f"order-{n}", source="/test", type="kill.ordered.v1", data=data, partitionkey=key)
-    await bus.publish_envelope(envelope, timeout_s=60)
+    return await bus.publish_envelope(envelope, timeout_s=60)
 
 
 async def states(bus: Bus, agent: str = "counter") -> dict[str, list[int]]:
@@ -106,6 +106,7 @@ async def test_ten_thousand_events_under_a_kill_each_second_are_each_applied_onc
     service: Path, nats_url: str, domain: str
 ) -> None:
     kills = 0
+    killed = asyncio.Condition()
     async with Fleet([service], url=nats_url, domain=domain) as fleet, connect(nats_url, domain=domain) as bus:
         await fleet.ready(30)
 
@@ -115,12 +116,16 @@ async def test_ten_thousand_events_under_a_kill_each_second_are_each_applied_onc
                 await asyncio.sleep(1)
                 await fleet.ready(30)
                 fleet.kill("counter")
-                kills += 1
+                async with killed:
+                    kills += 1
+                    killed.notify_all()
 
         reaper = asyncio.create_task(reap())
         for first in range(0, 10_000, 500):
             await asyncio.gather(*(order(bus, n) for n in range(first, first + 500)))
-            await asyncio.sleep(0.25)
+            enough = first // 2_000
+            async with killed, asyncio.timeout(60):
+                await killed.wait_for(lambda enough=enough: kills >= enough)
         reaper.cancel()
         last = max([d.seq async for d in bus.read("kill.ordered.v1")])
         await until_all_finished(bus, last)
@@ -221,8 +226,8 @@ async def test_what_is_no_event_is_dead_lettered_and_holds_nothing_up(
         ):
             subject = names.event("key-1", "stranger", f"bad-{i}", 0, "kill.ordered.v1")
             await bus.logs[0].append([Write(subject, body)])
-        await order(bus, 1)
-        await until_all_finished(bus, await bus.logs[0].end())
+        last = await order(bus, 1)
+        await until_all_finished(bus, last.seq)
 
         letters: list[Message] = [message async for message in bus.logs[0].scan([names.all_dead])]
         reasons = [orjson.loads(letter.data)["reason"] for letter in letters]
