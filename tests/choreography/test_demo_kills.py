@@ -27,7 +27,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SERVICES = Path(__file__).parents[2] / "services"
 CREW = ("librarian", "planner", "researcher", "writer", "reviewer", "publisher", "coordinator")
-ROUNDS = 2
+ROUNDS = int(os.environ.get("HOCKET_DEMO_ROUNDS", "1"))
+"""More of them are more of the same, at ten seconds each."""
+
 COPIES = 3
 """Of the language reference, so that the crew has work for some seconds even when it is left in peace."""
 

@@ -4,11 +4,13 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from hocket.agent import Agent
+from hocket.cli import main
 from hocket.client import Bus, connect
 from hocket.host.loader import load, package_of
 from hocket.host.nursery import Nursery
@@ -47,13 +49,15 @@ async def journal(bus: Bus, key: str) -> list[Remembered]:
     return [entry for entry in await history(bus, key) if isinstance(entry, Remembered)]
 
 
-async def hocket(*arguments: str) -> tuple[int | None, Any]:
-    """The command line in a process of its own: its exit code, and what it says as JSON."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "hocket.cli.main", *arguments, "--json"), stdout=asyncio.subprocess.PIPE
-    )
-    out, _ = await process.communicate()
-    return process.returncode, json.loads(out)
+async def hocket(*arguments: str) -> tuple[int, Any]:
+    """The command line, on a loop of its own: its exit code, and what it says as JSON."""
+
+    def run() -> tuple[int, Any]:
+        with redirect_stdout(StringIO()) as said:
+            code = main.run([*arguments, "--json"])
+        return code, json.loads(said.getvalue())
+
+    return await asyncio.to_thread(run)
 
 
 async def until(met: Callable[[], bool]) -> None:
