@@ -12,6 +12,12 @@ INLINE_BYTES_MAX = 256 * 1024
 CHUNK_BYTES = 256 * 1024
 """The size of every piece but the last."""
 
+ESCAPED_BYTES_MOST = 6
+"""What one character of a text comes to in JSON at most."""
+
+FRAME_BYTES_MOST = 4096
+"""What an entry's members come to at most, without the texts and the JSON in them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Blob:
@@ -28,7 +34,12 @@ class Blob:
     @classmethod
     def of(cls, body: bytes) -> "Blob":
         """The name of some JSON."""
-        return cls(blake2b(body, digest_size=32).hexdigest(), len(body), -(-len(body) // CHUNK_BYTES))
+        return cls.named(blake2b(body, digest_size=32).hexdigest(), len(body))
+
+    @classmethod
+    def named(cls, digest: str, size: int) -> "Blob":
+        """The one that bears this digest."""
+        return cls(digest, size, -(-size // CHUNK_BYTES))
 
     def cut(self, body: bytes) -> Iterator[bytes]:
         """Its pieces, in order."""
@@ -44,3 +55,14 @@ class Blob:
         if Blob.of(body) != self:
             raise ResultLost(f"blob {self.digest} is damaged: its pieces do not give what was stored")
         return body
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a call leaves in the journal besides its result."""
+
+    record: bytes
+    """How the result came about, as JSON."""
+
+    contents: tuple[bytes, ...] = ()
+    """What the record names by its digest, each kept once."""

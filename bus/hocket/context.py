@@ -13,6 +13,7 @@ from hocket import durable, spending
 from hocket.account import Spends
 from hocket.approval import APPROVE, DENY, Decision, digest_of
 from hocket.asking import approve
+from hocket.blob import Left
 from hocket.calls import as_json
 from hocket.clock import utc
 from hocket.collect import Awaited, Wanted, collect
@@ -209,6 +210,7 @@ class Context(Generic[S]):
         step_timeout_s: float | None = ...,
         step_spends: Spends | None = ...,
         step_spent: Callable[[R], Spends] | None = ...,
+        step_leaves: Callable[[], Left | None] | None = ...,
         **keywords: Any,
     ) -> R: ...
     @overload
@@ -222,6 +224,7 @@ class Context(Generic[S]):
         step_timeout_s: float | None = ...,
         step_spends: Spends | None = ...,
         step_spent: Callable[[R], Spends] | None = ...,
+        step_leaves: Callable[[], Left | None] | None = ...,
         **keywords: Any,
     ) -> R: ...
     async def step_with(
@@ -234,6 +237,7 @@ class Context(Generic[S]):
         step_timeout_s: float | None = None,
         step_spends: Spends | None = None,
         step_spent: Callable[[Any], Spends] | None = None,
+        step_leaves: Callable[[], Left | None] | None = None,
         **keywords: Any,
     ) -> Any:
         """The same as `step`, with a name other than the function's, or with a retry policy of its own.
@@ -243,6 +247,9 @@ class Context(Generic[S]):
         likes; otherwise `Limits.repeats_max` takes that for a loop. A call that takes longer than `step_timeout_s`
         has failed, with StepTimeout. `step_spends` is reserved before the call, in a saga with a budget; what
         `step_spent` tells of the result takes its place.
+
+        `step_leaves` is asked after the call what the journal is to keep beside the result, in the same append: how it
+        came about, for whoever asks why.
         """
         call = durable.step(
             self.run,
@@ -256,6 +263,7 @@ class Context(Generic[S]):
             timeout_s=step_timeout_s,
             spends=step_spends,
             spent=step_spent,
+            leaves=step_leaves,
         )
         return await self._durably(call)
 

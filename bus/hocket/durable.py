@@ -1,7 +1,7 @@
 """What a run does durably: steps, effects and waits, each answered from the journal when it was done before."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,15 +10,17 @@ import orjson
 from hocket import run as journal
 from hocket import spending
 from hocket.account import Spends
+from hocket.blob import Left
 from hocket.calls import as_json, call, digest_of, typed, within
 from hocket.clock import rfc3339
 from hocket.effect import Effect, NotDone, key_of
 from hocket.errors import MalformedEvent, NotCalled, NotCleared, StepFailed, UsageError, WaitExpired
 from hocket.execution import Suspend
-from hocket.failures import NONE, told, with_one_more
+from hocket.failures import NONE, Failures, told, with_one_more
 from hocket.guarding import guarded, in_time
 from hocket.policy import Retry
 from hocket.process import Process
+from hocket.redaction import as_stored, text_as_stored
 from hocket.run import BEGUN, DONE, PARKED, VOID, Entry, Run
 from hocket_schemas import gate
 from hocket_schemas.approvals import EffectResolved
@@ -42,11 +44,12 @@ async def step(
     timeout_s: float | None = None,
     spends: Spends | None = None,
     spent: Callable[[Any], Spends] | None = None,
+    leaves: Callable[[], Left | None] | None = None,
 ) -> Any:
     """Answer from the journal, or call and remember. Raises LoopDetected when it is asked for too often.
 
     What the saga has no budget for is not called: BudgetExceeded. What `spent` tells of the result takes the place of
-    what was reserved for it.
+    what was reserved for it. `leaves` is asked after the call what is to be remembered beside its result.
 
     Without a policy a failure is raised as it is and not remembered; with one, the last failure is final.
     """
@@ -57,25 +60,22 @@ async def step(
     if known is None:
         await spending.reserve(run, process, name, occurrence, spending.STEP, spends)
         loop = asyncio.get_running_loop()
-        began_s, attempts, error, failed = loop.time(), 0, None, NONE
-        while True:
-            attempts += 1
-            result = None
-            try:
-                result = await within(timeout_s, name, call(function, arguments, keywords))
-            except Exception as failure:
-                if retry is None:
-                    raise
-                wait_s = retry.wait_s(attempts, failure, process.rng, spent_s=loop.time() - began_s)
-                if wait_s is not None:
-                    failed = with_one_more(failed, rfc3339(process.clock.now_s()), told(failure))
-                    await asyncio.sleep(wait_s)
-                    continue
-                error = (type(failure).__name__, str(failure))
-            break
-        at, took_s = rfc3339(process.clock.now_s()), loop.time() - began_s
-        known = Entry(name, occurrence, journal.STEP, at, digest=digest, took_s=took_s, result=result, error=error)
-        known = replace(known, failures=failed) if failed else known
+        began_s = loop.time()
+        result, error, failed = await _tried(
+            process, lambda: within(timeout_s, name, call(function, arguments, keywords)), retry
+        )
+        known = Entry(
+            name,
+            occurrence,
+            journal.STEP,
+            rfc3339(process.clock.now_s()),
+            digest=digest,
+            took_s=loop.time() - began_s,
+            result=result,
+            error=error,
+            failures=failed,
+            record=leaves() if leaves is not None and error is None else None,
+        )
         await run.remember(known)
     if known.error is not None:
         raise _failure_of(known)
@@ -83,6 +83,29 @@ async def step(
     if spent is not None:
         await spending.settle(run, process, name, occurrence, spent, returned)
     return returned
+
+
+async def _tried(
+    process: Process, calling: Callable[[], Awaitable[bytes]], retry: Retry | None
+) -> tuple[bytes | None, tuple[str, str] | None, Failures]:
+    """Call as often as the policy has it: the result, or the failure that is final; and the failures before.
+
+    Without a policy a failure is raised.
+    """
+    began_s, attempts, failed = asyncio.get_running_loop().time(), 0, NONE
+    while True:
+        attempts += 1
+        try:
+            return as_stored(await calling()), None, failed
+        except Exception as failure:
+            if retry is None:
+                raise
+            spent_s = asyncio.get_running_loop().time() - began_s
+            wait_s = retry.wait_s(attempts, failure, process.rng, spent_s=spent_s)
+            if wait_s is None:
+                return None, (type(failure).__name__, text_as_stored(str(failure))), failed
+            failed = with_one_more(failed, rfc3339(process.clock.now_s()), text_as_stored(told(failure)))
+            await asyncio.sleep(wait_s)
 
 
 async def effect(
@@ -114,7 +137,7 @@ async def effect(
             digest=digest,
             key=key_of(saga, declared.name, orjson.loads(given)),
             saga=saga,
-            arguments=given,
+            arguments=as_stored(given),
         )
     if known.phase != DONE:
         if declared.irreversible and run.cleared is None:
@@ -169,8 +192,9 @@ async def _do(
 
     def outcome(result: bytes | None = None, failure: Exception | None = None) -> Entry:
         at, took_s = rfc3339(process.clock.now_s()), loop.time() - began_s
-        error = (type(failure).__name__, str(failure)) if failure else None
-        return replace(known, at=at, phase=DONE, took_s=took_s, result=result, error=error, failures=failed)
+        error = (type(failure).__name__, text_as_stored(str(failure))) if failure else None
+        stored = None if result is None else as_stored(result)
+        return replace(known, at=at, phase=DONE, took_s=took_s, result=stored, error=error, failures=failed)
 
     while True:
         if unknown:
@@ -209,7 +233,7 @@ async def _do(
                 return outcome(result) if happened else outcome(failure=failure)
             if wait_s is None:
                 return outcome(failure=failure)
-            failed = with_one_more(failed, rfc3339(process.clock.now_s()), told(failure))
+            failed = with_one_more(failed, rfc3339(process.clock.now_s()), text_as_stored(told(failure)))
             await asyncio.sleep(wait_s)
         else:
             process.reach("after call")

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 import orjson
 
 from hocket.account import Amounts
-from hocket.blob import Blob
+from hocket.blob import ESCAPED_BYTES_MOST, FRAME_BYTES_MOST, Blob
 from hocket.doors import Doors
 from hocket.errors import LoopDetected
 from hocket.execution import Execution, Suspend, go_no_further
@@ -38,12 +38,6 @@ UNDONE = "undone"
 
 GIVEN_UP_TICKS = 3
 """How many rounds of the loop a cancellation takes to reach the tasks that a handler has started, with one to spare."""
-
-ESCAPED_BYTES_MOST = 6
-"""What one character of a text comes to in JSON at most."""
-
-FRAME_BYTES_MOST = 4096
-"""What an entry's members come to at most, without the texts and the JSON in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +93,16 @@ class Entry:
     failures: Failures = ()
     """What the attempts before the last one have failed with."""
 
+    record: Any = None
+    """How the result came about. As `result`; until it is stored, what the call has left."""
+
     @property
     def bytes_most(self) -> int | None:
         """What its body cannot be larger than, reckoned without making it; None: it has to be made to tell."""
         if self.error is not None or self.failures:
             return None
         size = FRAME_BYTES_MOST
-        for body in (self.arguments, self.result):
+        for body in (self.arguments, self.result, self.record):
             if type(body) is bytes:
                 size += len(body)
             elif body is not None and type(body) is not Blob:
@@ -137,7 +134,7 @@ class Entry:
         return cls(**members, error=(error[0], error[1]) if error else None)
 
 
-_JSON_MEMBERS = ("arguments", "result")
+_JSON_MEMBERS = ("arguments", "result", "record")
 _DEFAULTS = tuple((member.name, member.default) for member in fields(Entry) if member.default is not MISSING)
 
 

@@ -13,12 +13,14 @@ from opentelemetry.propagators.textmap import default_getter
 from opentelemetry.trace import Link, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from hocket import conventions
+
 SPAN_PUBLISH: Final = "hocket.publish"
 SPAN_HANDLE: Final = "hocket.handle"
 SPAN_COMMIT: Final = "hocket.commit"
 
-ATTRIBUTE_AGENT: Final = "gen_ai.agent.name"
-ATTRIBUTE_CONVERSATION: Final = "gen_ai.conversation.id"
+ATTRIBUTE_AGENT: Final = conventions.AGENT_NAME
+ATTRIBUTE_CONVERSATION: Final = conventions.CONVERSATION_ID
 ATTRIBUTE_SYSTEM: Final = "messaging.system"
 ATTRIBUTE_OPERATION: Final = "messaging.operation.name"
 ATTRIBUTE_EVENT_ID: Final = "cloudevents.event_id"

@@ -6,6 +6,7 @@ import typer
 
 from hocket.cli.deeds import named, outcome, print_handlings, took, waiting_for
 from hocket.cli.known import policies
+from hocket.cli.lineage import print_calls, print_origins
 from hocket.cli.output import AsJson, clock_time, print_json, print_table, say, short
 from hocket.cli.reach import Domain, Nats, reading
 from hocket.clock import SystemClock
@@ -202,6 +203,12 @@ def _print_chain(chain: Chain) -> None:
     if chain.handlings:
         print("\nwhat they did")
         print_handlings(chain.handlings)
+    if chain.calls:
+        print("\nwhat models were asked")
+        print_calls(chain.calls)
+    if chain.origins:
+        print("\nwhere it comes from")
+        print_origins(chain.origins)
     if chain.led_to:
         print("\nled to")
         _print_entries(list(chain.led_to))

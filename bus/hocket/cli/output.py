@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import orjson
 import typer
+from pydantic import BaseModel
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 
@@ -14,8 +15,8 @@ WIDTH_WITHOUT_TERMINAL = 10_000
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON; dataclasses and enumerations are understood."""
-    print(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode())
+    """Print a value as JSON; dataclasses, models and enumerations are understood."""
+    print(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=_as_json).decode())
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
@@ -63,6 +64,10 @@ def clock_time(moment: str | None) -> str:
 def harmless(text: str) -> str:
     """A text that came with an event, such that it cannot steer a terminal."""
     return "".join(char if char.isprintable() or char in "\n\t" else "�" for char in text)
+
+
+def _as_json(value: object) -> object:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
 
 
 def _cell(value: object) -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
-from hocket.blob import CHUNK_BYTES, INLINE_BYTES_MAX, Blob
+from hocket.blob import CHUNK_BYTES, INLINE_BYTES_MAX, Blob, Left
 from hocket.engine.handling import Handling
 from hocket.errors import ResultTooLarge
 from hocket.log.base import Log, Write
@@ -17,6 +18,9 @@ READ_AT_ONCE = (4 << 20) // CHUNK_BYTES
 
 RESULT_BYTES_MOST = 480 * CHUNK_BYTES
 """The most that `Limits.result_bytes_max` may come to: one append holds the arguments and the result of an effect."""
+
+LARGE_MEMBERS = ("arguments", "result", "record")
+"""What of an entry may be too large to stand in it."""
 
 Large = Sequence[tuple[Blob, bytes]]
 
@@ -43,21 +47,21 @@ class Blobs:
 
     def without(self, entry: Entry) -> Entry:
         """An entry without what is large in it: as much as stands in it for sure."""
-        if _is_large(entry.arguments):
-            entry = replace(entry, arguments=None)
-        return replace(entry, result=None) if _is_large(entry.result) else entry
+        entry, _ = _left(entry)
+        large: dict[str, Any] = {name: None for name in LARGE_MEMBERS if _is_large(getattr(entry, name))}
+        return replace(entry, **large)
 
     def apart(self, entry: Entry) -> tuple[Entry, Large]:
         """An entry as it is stored, and what it then only names."""
-        large: list[tuple[Blob, bytes]] = []
-        arguments, result = entry.arguments, entry.result
-        if _is_large(arguments):
-            large.append((Blob.of(arguments), arguments))
-            entry = replace(entry, arguments=large[-1][0])
-        if _is_large(result):
-            large.append((Blob.of(result), result))
-            entry = replace(entry, result=large[-1][0])
-        return entry, large
+        entry, contents = _left(entry)
+        large = [(Blob.of(content), content) for content in contents]
+        named: dict[str, Any] = {}
+        for name in LARGE_MEMBERS:
+            body = getattr(entry, name)
+            if _is_large(body):
+                named[name] = Blob.of(body)
+                large.append((named[name], body))
+        return replace(entry, **named) if named else entry, large
 
     def writes(self, large: Large) -> list[Write]:
         """Every piece as it will be stored."""
@@ -80,6 +84,12 @@ class Blobs:
                 async for message in messages:
                     found[message.subject] = message.data
         return [found.get(subject) for subject in subjects]
+
+
+def _left(entry: Entry) -> tuple[Entry, Sequence[bytes]]:
+    """An entry with the record that its call has left, and the contents that this names."""
+    left = entry.record
+    return (replace(entry, record=left.record), left.contents) if isinstance(left, Left) else (entry, ())
 
 
 def _is_large(body: object) -> bool:

@@ -7,6 +7,8 @@ from hocket.llm.asking import ask_model, iter_model, stream_model
 from hocket.llm.conversing import message_history
 from hocket.llm.durability import Approvals, Durable
 from hocket.llm.effects import effect_tool
+from hocket.llm.lineage import Keep
+from hocket.llm.prompts import Choice, Passage, Template, found
 from hocket.llm.spending import Estimate, Price
 
 __all__ = [
@@ -17,6 +19,11 @@ __all__ = [
     "message_history",
     "Durable",
     "Approvals",
+    "Template",
+    "Passage",
+    "Choice",
+    "found",
+    "Keep",
     "Estimate",
     "Price",
 ]

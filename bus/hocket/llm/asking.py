@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
-from pydantic_ai import AgentRun, AgentRunResult, UserContent
+from pydantic_ai import AgentRun, AgentRunResult, TextContent, UserContent
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.models import Model
 from pydantic_ai.result import StreamedRunResult
@@ -20,6 +20,10 @@ D = TypeVar("D")
 O = TypeVar("O")  # noqa: E741 - an output
 
 
+Prompt = str | TextContent | Sequence[UserContent] | None
+"""What an agent is asked: a text, a filled `Template`, or several contents; None: whatever its history says."""
+
+
 class _Begun(NamedTuple):
     id: str
     at_s: float
@@ -28,7 +32,7 @@ class _Begun(NamedTuple):
 async def ask_model(
     ctx: Context[Any],
     agent: AbstractAgent[D, O],
-    prompt: str | Sequence[UserContent] | None,
+    prompt: Prompt,
     *,
     name: str | None = None,
     **options: Any,
@@ -37,6 +41,7 @@ async def ask_model(
 
     Every request to a model is a step, every call of a tool a step or an effect, every tool that requires an approval
     waits as `ctx.approve` does, for as long as it takes. When the handler runs again all that is read from the journal.
+    The prompt may be a filled `Template`: then the record of each call says of which template, passages and memories.
     `options` are those of `Agent.run`: `deps`, `message_history`, `usage_limits` and so on.
 
     Steps are named after `name`, the agent's unless given. Two chains of inquiries side by side, as in
@@ -44,7 +49,7 @@ async def ask_model(
     """
     inquiry = await _begin(ctx, agent, name, options)
     with within(inquiry):
-        result: AgentRunResult[O] = await agent.run(prompt, **options)
+        result: AgentRunResult[O] = await agent.run(_given(prompt), **options)
     return result
 
 
@@ -52,7 +57,7 @@ async def ask_model(
 async def iter_model(
     ctx: Context[Any],
     agent: AbstractAgent[D, O],
-    prompt: str | Sequence[UserContent] | None,
+    prompt: Prompt,
     *,
     name: str | None = None,
     **options: Any,
@@ -60,7 +65,7 @@ async def iter_model(
     """The same as `ask_model`, one node of the run after the other, as `Agent.iter` does: `async with`, `async for`."""
     inquiry = await _begin(ctx, agent, name, options)
     with within(inquiry):
-        async with agent.iter(prompt, **options) as run:
+        async with agent.iter(_given(prompt), **options) as run:
             yield run
 
 
@@ -68,7 +73,7 @@ async def iter_model(
 async def stream_model(
     ctx: Context[Any],
     agent: AbstractAgent[D, O],
-    prompt: str | Sequence[UserContent] | None,
+    prompt: Prompt,
     *,
     name: str | None = None,
     **options: Any,
@@ -80,7 +85,7 @@ async def stream_model(
     """
     inquiry = await _begin(ctx, agent, name, options)
     with within(inquiry):
-        async with agent.run_stream(prompt, **options) as result:
+        async with agent.run_stream(_given(prompt), **options) as result:
             yield result
 
 
@@ -95,8 +100,15 @@ async def _begin(ctx: Context[Any], agent: AbstractAgent[D, O], name: str | None
 
     begun = await ctx.step_with(begin, step_name=f"{known_as}: asked", step_polls=True)
     capabilities = list(options.pop("capabilities", None) or ())
-    if Durable.from_agent(agent) is None and not any(isinstance(each, Durable) for each in capabilities):
+    durable = Durable.from_agent(agent) or next((each for each in capabilities if isinstance(each, Durable)), None)
+    if durable is None:
         model = options.get("model")
-        capabilities.append(Durable(name=known_as, models={"given": model} if isinstance(model, Model) else None))
+        durable = Durable(name=known_as, models={"given": model} if isinstance(model, Model) else None)
+        capabilities.append(durable)
     options["capabilities"] = capabilities
-    return Inquiry(ctx, f"{known_as} {begun.id[:6]}", known_as, begun.id, utc(begun.at_s))
+    return Inquiry(ctx, f"{known_as} {begun.id[:6]}", known_as, begun.id, utc(begun.at_s), durable.redaction)
+
+
+def _given(prompt: Prompt) -> str | Sequence[UserContent] | None:
+    """A prompt as pydantic-ai takes it: a filled template is one content among others."""
+    return [prompt] if isinstance(prompt, TextContent) else prompt

@@ -22,9 +22,12 @@ from pydantic_ai.tools import AgentDepsT
 
 from hocket.errors import UsageError
 from hocket.llm.inquiry import Inquiry, current
+from hocket.llm.lineage import Keep
 from hocket.llm.spending import Estimate, bounded, limited
 from hocket.llm.steps import Steps
+from hocket.llm.witness import Witness
 from hocket.policy import Retry
+from hocket.redaction import Redaction
 
 METADATA = "hocket"
 """The key of a tool's metadata that is about its step: a Retry, or False for a tool that is no step."""
@@ -71,6 +74,8 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
         tool_retry: Retry | None = None,
         approvals: Approvals = ANYBODY,
         estimate: Estimate | None = None,
+        keep: Keep = Keep.CONTENTS,
+        redaction: Redaction | None = None,
         models: Mapping[str, Model] | None = None,
         event_stream_handler: EventStreamHandler[AgentDepsT] | None = None,
         name: str | None = None,
@@ -79,14 +84,18 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
 
         None: once, and the rest is up to the handler's own retry; what was answered before is not asked again. A tool's
         metadata may name another policy, `{"hocket": Retry(…)}`. `estimate` says what a request is taken to use up,
-        where a saga has a budget for that. `models`, `event_stream_handler` and `name` are as in the other engines of
-        pydantic-ai.
+        where a saga has a budget for that; `keep`, how much of each call of a model stands in the log beside its
+        answer; `redaction`, what is taken out of all that is remembered of an inquiry, and of its failures. `models`,
+        `event_stream_handler` and `name` are as in the other engines of pydantic-ai.
         """
         super().__init__(models=models, event_stream_handler=event_stream_handler, name=name)
         self._model_retry = model_retry
         self._tool_retry = tool_retry
         self._approvals = approvals
         self._estimate = estimate or Estimate()
+        self._keep = keep
+        self.redaction = redaction
+        """What takes out of the log what nobody is to read there; None: nothing does."""
 
     @property
     def in_durable_context(self) -> bool:
@@ -102,7 +111,7 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
             tool=self._tool_retry,
             resolve_tool=self._retry_of,
         )
-        return Steps(agent_name=self.name, config=config, estimate=self._estimate)
+        return Steps(witness=Witness(self.name, self._keep, self.redaction), config=config, estimate=self._estimate)
 
     def get_default_run_id(self) -> str | None:
         """The inquiry's id, so that a run has the same whenever the handler runs again."""

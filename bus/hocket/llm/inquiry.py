@@ -9,6 +9,8 @@ from typing import Any
 
 from hocket.context import Context
 from hocket.errors import UsageError
+from hocket.llm.spans import asking
+from hocket.redaction import Redaction, redacting
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,9 @@ class Inquiry:
 
     began: datetime
     """When it was first made, in UTC."""
+
+    redaction: Redaction | None = None
+    """What is taken out of all that is remembered of it; None: nothing."""
 
     runs: list[str] = field(default_factory=list)
     """Whose run it is: of one agent, once it has begun."""
@@ -53,6 +58,10 @@ def within(inquiry: Inquiry | None) -> Iterator[None]:
     """Run a block as part of an inquiry, or of none."""
     token = _CURRENT.set(inquiry)
     try:
-        yield
+        if inquiry is None:
+            yield
+        else:
+            with asking(inquiry.context, inquiry.asked), redacting(inquiry.redaction):
+                yield
     finally:
         _CURRENT.reset(token)

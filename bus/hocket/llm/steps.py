@@ -24,6 +24,7 @@ from pydantic_ai.messages import ModelResponse
 from hocket.account import Spends
 from hocket.llm.inquiry import Inquiry, current, within
 from hocket.llm.spending import Estimate, at_most, used_up
+from hocket.llm.witness import Seen, Witness, seeing
 from hocket.policy import Retry
 
 P = TypeVar("P")
@@ -41,8 +42,9 @@ class Steps(CallableOperationBackend[Retry | None]):
     first when the handler runs again.
     """
 
-    def __init__(self, *, agent_name: str, config: DurableOperationConfig[Retry | None], estimate: Estimate) -> None:
-        super().__init__(namer=_Names(agent_name), config=config)
+    def __init__(self, *, witness: Witness, config: DurableOperationConfig[Retry | None], estimate: Estimate) -> None:
+        super().__init__(namer=_Names(witness.agent), config=config)
+        self._witness = witness
         self._estimate = estimate
 
     def bind(self, operation: DurableOperation[P, W, R]) -> BoundDurableOperation[P, W, R]:
@@ -53,7 +55,7 @@ class Steps(CallableOperationBackend[Retry | None]):
             operation = replace(operation, invocation_label=_turn)
         if isinstance(operation.operation_id, ModelRequestId | ToolsetCallToolId):
             operation = replace(operation, cache_identity=_Itself())
-        return super().bind(operation)
+        return super().bind(self._witness.of(operation))
 
     async def execute(
         self,
@@ -68,17 +70,23 @@ class Steps(CallableOperationBackend[Retry | None]):
         inquiry = current()
         assert inquiry is not None, "operations are durable only within an inquiry"
         executed = False
+        seen = Seen(inquiry)
 
         async def once() -> Any:
             nonlocal executed
             executed = True
-            with within(None):
+            with within(None), seeing(seen):
                 return await _patiently(inquiry, body, config)
 
         spends, spent = self._costs(inquiry, operation_id, cache_key)
         # What it is called with says nothing of whether it is the same: messages bear the time of their making.
         result = await inquiry.context.step_with(
-            once, step_name=f"{inquiry.name}: {name}", step_polls=True, step_spends=spends, step_spent=spent
+            once,
+            step_name=f"{inquiry.name}: {name}",
+            step_polls=True,
+            step_spends=spends,
+            step_spent=spent,
+            step_leaves=seen.leaves,
         )
         record_durable_unit(executed=executed)
         return result

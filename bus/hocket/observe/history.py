@@ -91,6 +91,9 @@ class Remembered:
     failures: tuple[str, ...] = ()
     """When the attempts before the last one failed, and with what."""
 
+    record: Any = None
+    """How the result came about, if that was recorded: see `hocket.observe.lineage`."""
+
 
 Entry = Fact | DeadLetter | State | RunHead | Remembered
 
@@ -177,6 +180,7 @@ def _remembered(message: Message, names: Sequence[str], stored: str) -> Remember
         result=entry.result,
         error=": ".join(entry.error) if entry.error else None,
         failures=tuple(f"{at} {failure}" for at, failure in entry.failures),
+        record=entry.record,
     )
 
 

@@ -10,6 +10,7 @@ from hocket.ids import cause_of
 from hocket.observe.deeds import Handled, Handling, deeds
 from hocket.observe.fact import Fact, fact_of
 from hocket.observe.letters import FILTERS_MAX, DeadLetter, letters_about
+from hocket.observe.lineage import Call, Traced, calls_in, origins_in
 from hocket.subjects import Names, address, tokens_of
 from hocket_schemas.cancels import CancelRequested, RunCancelled
 
@@ -39,6 +40,12 @@ class Chain:
     handlings: tuple[Handling, ...]
     """What agents remember of handling these events on the way, in log order: steps, effects, approvals."""
 
+    calls: tuple[Call, ...] = ()
+    """The calls of models among that, each with what it knew."""
+
+    origins: tuple[Traced, ...] = ()
+    """Where the pieces of the newest event come from that says so for its pieces: the event itself, or one before."""
+
 
 async def why(bus: Bus, event_id: str) -> Chain:
     """The chain of an event. Raises NotFound when the log has no such event."""
@@ -57,7 +64,9 @@ async def why(bus: Bus, event_id: str) -> Chain:
     led_to = sorted([*led_to, *await _ended_by(bus, facts[-1])], key=lambda fact: fact.seq)
     letters = sorted([*letters, *more], key=lambda letter: letter.seq)
     handlings = await deeds(bus, facts[-1].shard, await _handled(bus, facts, led_to))
-    return Chain(tuple(facts), missing, tuple(led_to), tuple(letters), tuple(handlings))
+    calls = await calls_in(bus, facts[-1].shard, handlings)
+    origins = origins_in(facts, calls)
+    return Chain(tuple(facts), missing, tuple(led_to), tuple(letters), tuple(handlings), tuple(calls), tuple(origins))
 
 
 async def _handled(bus: Bus, chain: Sequence[Fact], led_to: Sequence[Fact]) -> list[Handled]:
