@@ -5,10 +5,14 @@ from datetime import timedelta
 from pydantic import BaseModel, ConfigDict, Field
 
 from hocket_schemas.event import Event
+from hocket_schemas.lineage import Origin
 from hocket_schemas.sagas import Saga
 
 REVISIONS_MAX = 2
 """How often the reviewer sends a draft back; what it still objects to then is left out."""
+
+MODEL = "HOCKET_MODEL"
+"""The environment variable that names a model: then a brief is in its words, else in those of the documents."""
 
 DECISION = timedelta(minutes=25)
 """How long somebody may think about a reviewed brief: less than its saga's deadline."""
@@ -106,6 +110,11 @@ class Sentence(_Value):
     end: int
     line_first: int
     line_last: int
+    words: str = ""
+    """What a model says in words of its own; the text is then the quote that this relies on. Empty: the text is it."""
+
+    origin: Origin | None = None
+    """Of a model's words: the call and the passage that they come from."""
 
 
 class Section(_Value):
@@ -124,6 +133,8 @@ class BriefDrafted(Event, type="brief.drafted.v1"):
 
     title: str
     sections: list[Section]
+    model: str = ""
+    """Who wrote what is in words of its own; empty: nothing is."""
 
 
 class Objection(_Value):
@@ -133,6 +144,8 @@ class Objection(_Value):
     start: int
     end: int
     reason: str
+    question: int = 0
+    """In the answer to which it stands; 0: in whichever."""
 
 
 class RevisionRequested(Event, type="revision.requested.v1"):
@@ -169,6 +182,9 @@ class BriefReviewed(Event, type="brief.reviewed.v1"):
     dropped: list[Objection] = Field(default_factory=list)
     """What was objected to in the last draft and has been left out."""
 
+    model: str = ""
+    """Who wrote what is in words of its own; empty: nothing is."""
+
 
 class Heading(_Value):
     """A section as the one who decides sees it."""
@@ -181,7 +197,7 @@ class Proof(_Value):
     """What somebody is shown who decides whether a brief is published: the details of its approval."""
 
     title: str
-    """The only thing that a decision may edit: the sentences are the documents' own."""
+    """The only thing that a decision may edit: the sentences are the documents' own, or stand above a quote."""
 
     out: str
     """The file that would be written."""

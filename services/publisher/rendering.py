@@ -12,8 +12,9 @@ def render(brief: BriefReviewed) -> str:
     """The whole file.
 
     One line per sentence, its citation `[document:line]` or `[document:first-last]` at the end; sentences
-    that follow each other in their source make a paragraph. The sources close it, each with the SHA-256 of
-    the file that was read. `hocket.demo.brief` reads this form back and checks it.
+    that follow each other in their source make a paragraph. A model's words stand above the quote that they
+    rely on, and that after `> `. The sources close it, each with the SHA-256 of the file that was read.
+    `hocket.demo.brief` reads this form back and checks it.
     """
     return "\n".join(_lines(brief)) + "\n"
 
@@ -31,17 +32,22 @@ def _lines(brief: BriefReviewed) -> Iterator[str]:
         yield from ("", "## Not read", "")
         for unread in brief.unread:
             yield f"- {unread.document}: {unread.reason}"
+    if brief.model:
+        yield from ("", "## Written with a model", "")
+        yield f"- {brief.model}: what stands above a quote is in its words, and was held against that by rules alone"
 
 
 def _sentences(section: Section) -> Iterator[str]:
     before: Sentence | None = None
     for sentence in section.sentences:
-        if before is None or not _is_next(before, sentence):
+        if sentence.words or before is None or not _is_next(before, sentence):
             yield ""
         lines = f"{sentence.line_first}"
         if sentence.line_last > sentence.line_first:
             lines += f"-{sentence.line_last}"
-        yield f"{sentence.text} [{sentence.document}:{lines}]"
+        if sentence.words:
+            yield sentence.words
+        yield f"{'> ' if sentence.words else ''}{sentence.text} [{sentence.document}:{lines}]"
         before = sentence
 
 

@@ -107,6 +107,24 @@ def test_what_is_rendered_can_be_read_back() -> None:
     ]
 
 
+def test_the_words_of_a_model_stand_above_their_quote() -> None:
+    told = sentence("One is here.", 0, (1, 1)).model_copy(update={"words": "There is one of them."})
+    reviewed = REVIEWED.model_copy(
+        update={"sections": [Section(question=1, subject="All", sentences=[told, told])], "model": "m"}
+    )
+
+    text = render(reviewed)
+
+    assert "\nThere is one of them.\n> One is here. [a b.txt:1]\n\nThere is one of them.\n> One" in text
+    assert text.endswith(
+        "\n## Written with a model\n\n"
+        "- m: what stands above a quote is in its words, and was held against that by rules alone\n"
+    )
+    brief = parse(text)
+    assert brief.problems == []
+    assert ([quote.text for quote in brief.quotes], len(brief.told)) == (["One is here."] * 2, 2)
+
+
 def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "brief.md"
     path.write_text("old")

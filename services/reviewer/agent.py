@@ -17,7 +17,7 @@ from hocket_schemas.documents import DocumentRead, DocumentRefused, Passage
 
 from .judging import objections_to, without
 
-reviewer = Agent("reviewer", version="1")
+reviewer = Agent("reviewer", version="2")
 
 
 @reviewer.on(BriefDrafted)
@@ -41,6 +41,7 @@ async def review(event: BriefDrafted, ctx: Context) -> RevisionRequested | Brief
         sources=_sources(sections, documents),
         unread=[Unread(document=r.document, reason=r.reason) for r in sorted(refused, key=lambda r: r.document)],
         dropped=objections,
+        model=event.model if any(s.words for section in sections for s in section.sentences) else "",
     )
 
 

@@ -12,6 +12,9 @@ WORDS_MIN, WORDS_MAX = 6, 40
 SHARED_TERMS_MAX = 0.6
 """Two sentences of whose terms together a larger share is common say the same."""
 
+SUPPORTED_TERMS_MIN = 0.5
+"""Of the terms in a model's words at least such a share has to be in the quote."""
+
 GAP_MAX = 12
 """Most characters between two sentences of one paragraph: blanks, a line break, a footnote mark."""
 
@@ -47,6 +50,10 @@ _FLAWS = (
     (re.compile(r"[?:;,]$|^[^a-z]*$"), "it is a question or a heading"),
 )
 
+_MARKUP = re.compile(r"\]\(|https?://|<[A-Za-z/!]|[^\S ]")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_CODE = re.compile(r"`([^`]+)`")
+_NEGATION = re.compile(r"\b(?:no|not|never|none|nothing|neither|nor|without|cannot)\b|n['\u2019]t\b", re.IGNORECASE)
 _LEANS_BACK = re.compile(r"^\W*(?:Also|However|It|Otherwise|Such|That|Then|Therefore|These|They|This|Those|Thus)\b")
 
 
@@ -57,23 +64,33 @@ def objections_to(sections: Sequence[Section], passages: Mapping[str, Sequence[P
     for section in sections:
         before: Sentence | None = None
         for sentence in section.sentences:
-            reason = _mismatch(sentence, passages.get(sentence.document, ())) or _flaw(sentence, before, earlier)
+            reason = (
+                _mismatch(sentence, passages.get(sentence.document, ()))
+                or unsupported(sentence)
+                or _flaw(sentence, before, earlier)
+            )
             if reason:
                 objections.append(
-                    Objection(document=sentence.document, start=sentence.start, end=sentence.end, reason=reason)
+                    Objection(
+                        document=sentence.document,
+                        start=sentence.start,
+                        end=sentence.end,
+                        reason=reason,
+                        question=section.question,
+                    )
                 )
             else:
-                earlier.append((sentence, frozenset(terms(sentence.text))))
+                earlier.append((sentence, frozenset(terms(said(sentence)))))
                 before = sentence
     return objections
 
 
 def without(sections: Sequence[Section], objections: Sequence[Objection]) -> list[Section]:
     """The draft without the sentences objected to, and without sections that have none left."""
-    places = {(o.document, o.start, o.end) for o in objections}
+    places = {(o.question, o.document, o.start, o.end) for o in objections}
     kept = []
     for section in sections:
-        sentences = [s for s in section.sentences if (s.document, s.start, s.end) not in places]
+        sentences = [s for s in section.sentences if (section.question, s.document, s.start, s.end) not in places]
         if sentences:
             kept.append(section.model_copy(update={"sentences": sentences}))
     return kept
@@ -94,19 +111,47 @@ def _mismatch(sentence: Sentence, passages: Sequence[Passage]) -> str | None:
     return "its source has no such passage"
 
 
+def said(sentence: Sentence) -> str:
+    """What the brief says there: a model's words, or the quote itself."""
+    return sentence.words or sentence.text
+
+
+def unsupported(sentence: Sentence) -> str | None:
+    """Why a model's words go beyond their quote, if that can be seen without understanding either.
+
+    Numbers, names in code and negations have to be those of the quote, and the terms for the greater part. Words that
+    pass may still say something else: whether they follow from the quote is for whoever approves the brief.
+    """
+    if not sentence.words:
+        return None
+    if not (sentence.words[0].isalnum() or sentence.words[0] in '`"“') or _MARKUP.search(sentence.words):
+        return "it has more to it than words"
+    for kind, pattern in (("number", _NUMBER), ("name", _CODE)):
+        more = sorted(set(pattern.findall(sentence.words)) - set(pattern.findall(sentence.text)))
+        if more:
+            return f"its quote does not have the {kind} {more[0]}"
+    if bool(_NEGATION.search(sentence.words)) != bool(_NEGATION.search(sentence.text)):
+        return "one of it and its quote denies something, and the other does not"
+    own, theirs = set(terms(sentence.words)), set(terms(sentence.text))
+    if len(own & theirs) < SUPPORTED_TERMS_MIN * len(own):
+        return "its quote speaks of something else"
+    return None
+
+
 def _flaw(
     sentence: Sentence, before: Sentence | None, earlier: Iterable[tuple[Sentence, frozenset[str]]]
 ) -> str | None:
-    """What is wrong with a sentence that is quoted rightly, if anything is."""
-    words = len(sentence.text.split())
+    """What is wrong with a sentence whose quote is right, if anything is."""
+    text = said(sentence)
+    words = len(text.split())
     if not WORDS_MIN <= words <= WORDS_MAX:
         return f"it has {words} words, a brief wants {WORDS_MIN} to {WORDS_MAX}"
     for pattern, reason in _FLAWS:
-        if pattern.search(sentence.text):
+        if pattern.search(text):
             return reason
-    if _LEANS_BACK.match(sentence.text) and not _follows(sentence, before):
+    if _LEANS_BACK.match(text) and (sentence.words or not _follows(sentence, before)):
         return "it leans on a sentence that is not here"
-    own = frozenset(terms(sentence.text))
+    own = frozenset(terms(text))
     for other, theirs in earlier:
         if len(own & theirs) > SHARED_TERMS_MAX * len(own | theirs):
             return f"it says the same as {other.document}:{other.line_first}"

@@ -96,6 +96,46 @@ def test_a_sentence_that_does_not_stand_well_is_objected_to(text: str, reason: s
     assert alone(text) == [reason]
 
 
+QUOTED = "A claim of `own` lasts 5 seconds and does not end with its process."
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("A claim of `own` lasts 5 seconds and is not ended by its process.", None),
+        ("A claim lasts 50 seconds and does not end with its process.", "its quote does not have the number 50"),
+        ("A claim of `cur` does not end with its process.", "its quote does not have the name cur"),
+        (
+            "A claim lasts 5 seconds and ends with its process.",
+            "one of it and its quote denies something, and the other does not",
+        ),
+        ("Whoever owns a shard never loses any of its events.", "its quote speaks of something else"),
+        ("A claim is not [a process](https://elsewhere.example).", "it has more to it than words"),
+        ("## A claim does not end with its process", "it has more to it than words"),
+        ("A claim does not last.", "it has 5 words, a brief wants 6 to 40"),
+        ("It does not end with its process, a claim.", "it leans on a sentence that is not here"),
+    ],
+)
+def test_the_words_of_a_model_are_held_against_their_quote(words: str, reason: str | None) -> None:
+    found = reasons(section(quote(QUOTED, QUOTED, words=words)), source=QUOTED)
+
+    assert found == ([] if reason is None else [reason])
+
+
+def test_a_quote_that_its_source_does_not_hold_is_objected_to_whatever_stands_above_it() -> None:
+    bad = quote(QUOTED, QUOTED, text="A claim ends.", words="A claim does not end with its process.")
+
+    assert reasons(section(bad), source=QUOTED) == ["its source says something else there"]
+
+
+def test_the_same_place_in_two_answers_is_objected_to_in_one() -> None:
+    both = [section(quote(CURSOR)), section(quote(CURSOR), no=2)]
+
+    kept = without(both, objections_to(both, {"a.txt": [passage()]}))
+
+    assert [left.question for left in kept] == [1]
+
+
 def test_a_sentence_may_lean_on_the_one_right_before_it_alone() -> None:
     assert reasons(section(quote(MOVES), quote(CURSOR))) == ["it leans on a sentence that is not here"]
     assert reasons(section(quote(CURSOR)), section(quote(MOVES), no=2)) == ["it leans on a sentence that is not here"]

@@ -1,11 +1,13 @@
 """The writer waits for all evidence, drafts the brief, and drafts again when sentences are objected to."""
 
+import os
 from collections.abc import Sequence
 
 from pydantic import BaseModel
 
 from hocket import Agent, Context
 from hocket_schemas.briefs import (
+    MODEL,
     BriefDrafted,
     BriefFailed,
     BriefPlanned,
@@ -28,7 +30,7 @@ class Manuscript(BaseModel):
     objections: list[Objection] = []
 
 
-writer = Agent("writer", state=Manuscript, version="2")
+writer = Agent("writer", state=Manuscript, version="3")
 
 
 @writer.on(BriefPlanned)
@@ -51,24 +53,29 @@ async def revise(event: RevisionRequested, ctx: Context[Manuscript]) -> BriefDra
     if event.version != ctx.state.version:
         return None
     ctx.state.objections = [*ctx.state.objections, *event.objections]
-    return await _draft(ctx, await ctx.history(EvidenceFound))
+    return await _draft(ctx, await ctx.history(EvidenceFound), event.objections)
 
 
-async def _draft(ctx: Context[Manuscript], evidence: Sequence[EvidenceFound]) -> BriefDrafted | BriefFailed | None:
+async def _draft(
+    ctx: Context[Manuscript], evidence: Sequence[EvidenceFound], newest: Sequence[Objection] = ()
+) -> BriefDrafted | BriefFailed | None:
     plan = ctx.state.plan
     if plan is None or ctx.state.found < len(plan.questions):
         return None
-    sections = await ctx.step(
-        draft,
-        plan.questions,
-        {found.question: found for found in evidence},
-        sorted({(o.document, o.start, o.end) for o in ctx.state.objections}),
-        plan.sentences_max,
-    )
+    found = {each.question: each for each in evidence}
+    if os.environ.get(MODEL):
+        from .asking import write  # here, since only this needs what talks to models
+
+        drafts = await ctx.history(BriefDrafted)
+        before = drafts[-1].sections if ctx.state.version else []
+        sections, model = await write(ctx, plan.questions, found, before, newest, plan.sentences_max)
+    else:
+        rejected = sorted({(o.document, o.start, o.end) for o in ctx.state.objections})
+        sections, model = await ctx.step(draft, plan.questions, found, rejected, plan.sentences_max), ""
     if not sections:
         return BriefFailed(
             reason="The documents hold no sentence that answers the questions. "
             "Choose another topic, or add documents in whole sentences."
         )
     ctx.state.version += 1
-    return BriefDrafted(version=ctx.state.version, title=plan.title, sections=sections)
+    return BriefDrafted(version=ctx.state.version, title=plan.title, sections=sections, model=model)

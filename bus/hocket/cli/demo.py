@@ -4,6 +4,7 @@ import os
 import random
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,6 +47,8 @@ class _Wish:
 
     work_s: float
     as_json: bool
+    model: str
+    """That writes the brief; empty: it is in the words of the documents."""
 
 
 _Documents = Annotated[
@@ -89,7 +92,8 @@ def demo(
 ) -> None:
     """Write a cited brief from your documents, offline, with a crew of services on a server of its own.
 
-    Every sentence is quoted from a passage that it names. You are asked before it is published, unless you say
+    Every sentence is quoted from a passage that it names; where HOCKET_MODEL names a model, it stands in the model's
+    words above the quote that it relies on. You are asked before it is published, unless you say
     --yes. Exit code 0: the brief is there, and every citation was found in its document; with --chaos also that
     nothing was lost or done twice, and that the brief came out the same to the last byte. Exit code 1: not so.
     """
@@ -101,6 +105,7 @@ def demo(
         raise typer.BadParameter(
             "nobody can be asked to approve the brief here: give --yes, or run it in a terminal", param_hint="--yes"
         )
+    model = _model(chaos=chaos)
     try:
         request = _request(documents, topic, out, data)
         _make_room(data)
@@ -114,8 +119,24 @@ def demo(
         seed=seed if chaos else None,
         work_s=timeout,
         as_json=as_json,
+        model=model,
     )
     raise typer.Exit(runtime.run(_demo(wish)))
+
+
+def _model(*, chaos: bool) -> str:
+    """What the environment calls the model; the services inherit the environment, and ask it."""
+    from hocket_schemas.briefs import MODEL
+
+    model = os.environ.get(MODEL, "")
+    if model and find_spec("pydantic_ai") is None:
+        raise typer.BadParameter(f"{model!r} cannot be asked without the extra hocket[llm]", param_hint=MODEL)
+    if model and chaos:
+        raise typer.BadParameter(
+            f"the two briefs are compared to the last byte, and {model!r} writes each time anew: unset {MODEL}",
+            param_hint="--chaos",
+        )
+    return model
 
 
 def _request(documents: Path | None, topic: str, out: Path, home: Path) -> "BriefRequested":
@@ -158,6 +179,8 @@ async def _demo(wish: _Wish) -> int:
     tell = teller(as_json=wish.as_json)
     folders = cast.members(cast.find(wish.services))
     tell.say("hocket", f"starts a server and {len(folders)} services, each in a process of its own")
+    if wish.model:
+        tell.say("hocket", f"the writer asks {wish.model}: sentences in its words, each above the quote it relies on")
     restarts = None if wish.seed is None else RESTARTS
     try:
         async with stage.set_up(wish.home, folders, restarts=restarts) as ready:

@@ -96,14 +96,19 @@ def _print_brief(published: "Published") -> None:
 
 def print_problems(brief: Path, folder: Path, problems: Sequence[Problem], *, as_json: bool) -> None:
     """What a check of a brief has found."""
-    quotes = parse(brief.read_text(errors="replace")).quotes if brief.is_file() else ()
+    read = parse(brief.read_text(errors="replace")) if brief.is_file() else None
+    quotes, told = (read.quotes, read.told) if read else ((), ())
     if as_json:
-        print_json({"brief": brief, "folder": folder, "sentences": len(quotes), "problems": [str(p) for p in problems]})
+        counts = {"sentences": len(quotes), "in_words_of_a_model": len(told)}
+        print_json({"brief": brief, "folder": folder, **counts, "problems": [str(p) for p in problems]})
         return
     for problem in problems:
         print(printable(str(problem)))
     verdict = f"{many(len(problems), 'problem')}" if problems else "each one stands where it says"
-    print(f"{brief}: {many(len(quotes), 'sentence')} held against {shown(folder.resolve())}, {verdict}")
+    what = f"{many(len(quotes), 'sentence')} held against {shown(folder.resolve())}, {verdict}"
+    if told:
+        what += f"; above {len(told)} of them stands what a model says, which nobody has checked here"
+    print(f"{brief}: {what}")
 
 
 def as_json(played: "Played", trial: "Trial | None") -> dict[str, Any]:

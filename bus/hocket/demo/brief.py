@@ -6,6 +6,9 @@ The form: after the title, each line is blank, a heading, or a sentence with its
 `[document:line]` or `[document:first-last]`. "Sources" lists each document with the SHA-256 of its bytes;
 "Not read", if there is one, lists the documents that were refused.
 
+What a model says in words of its own is a line without citation, and the next line is the quote that it relies on,
+after `> `. The quote is checked like any other; whether the words follow from it is not.
+
 A sentence is right when it equals the text on the lines it cites, from a word's beginning to a word's end,
 a run of whitespace counting as one space. Of an HTML page the markup is taken out first, and whitespace,
 which means nothing there, is not compared.
@@ -56,6 +59,9 @@ class Brief:
     title: str
     headings: Sequence[str]
     quotes: Sequence[Quote]
+    told: Sequence[str]
+    """What stands above a quote in a model's words."""
+
     digests: dict[str, str]
     """Document to the SHA-256 that it had when it was read."""
 
@@ -71,19 +77,22 @@ def parse(text: str) -> Brief:
     title = lines[0].removeprefix("# ") if lines[0].startswith("# ") else ""
     headings: list[str] = []
     quotes: list[Quote] = []
+    told: list[str] = []
     problems = [] if title else [Problem(1, "the brief has no title")]
     if not digests:
         problems.append(Problem(0, "the brief lists no sources"))
     for number, line in enumerate(lines[1:sources_at], 2):
         if line.startswith("## "):
             headings.append(line[3:])
-        elif quote := _quote(number, line, digests):
+        elif quote := _quote(number, line.removeprefix("> "), digests):
             quotes.append(quote)
+        elif line.strip() and lines[number].startswith("> "):
+            told.append(line)
         elif line.strip():
             problems.append(Problem(number, f"no citation of a listed source: {_short(line)}"))
     if not quotes:
         problems.append(Problem(0, "the brief holds no sentence"))
-    return Brief(title, headings, quotes, digests, problems)
+    return Brief(title, headings, quotes, told, digests, problems)
 
 
 def verify(brief_path: Path, folder: Path) -> list[Problem]:
