@@ -30,6 +30,9 @@ class Manuscript(BaseModel):
     objections: list[Objection] = []
 
 
+if os.environ.get(MODEL):  # what talks to models takes a second to import: at start, and not while an event waits
+    from . import asking  # noqa: F401 - it is there when it is needed
+
 writer = Agent("writer", state=Manuscript, version="3")
 
 
