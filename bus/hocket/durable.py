@@ -193,8 +193,7 @@ async def _do(
     def outcome(result: bytes | None = None, failure: Exception | None = None) -> Entry:
         at, took_s = rfc3339(process.clock.now_s()), loop.time() - began_s
         error = (type(failure).__name__, text_as_stored(str(failure))) if failure else None
-        stored = None if result is None else as_stored(result)
-        return replace(known, at=at, phase=DONE, took_s=took_s, result=stored, error=error, failures=failed)
+        return replace(known, at=at, phase=DONE, took_s=took_s, result=result, error=error, failures=failed)
 
     while True:
         if unknown:
@@ -237,7 +236,7 @@ async def _do(
             await asyncio.sleep(wait_s)
         else:
             process.reach("after call")
-            return outcome(result)
+            return outcome(as_stored(result))
 
 
 async def _intend(run: Run, process: Process, known: Entry) -> Entry:
@@ -274,7 +273,7 @@ async def _find_out(
         async with guarded(run, process, declared, patient=declared.retry is not None):
             verifying = call(declared.verify_function, arguments, keywords)
             found = await within(declared.timeout_s, f"verify {declared.name}", verifying)
-        return found != b"null", found, known
+        return found != b"null", as_stored(found), known
     if known.phase == PARKED:
         assert run.entries is not None, "what is parked was recalled"
         heeded = max(entry.heeded for entry in run.entries.values() if entry.key == known.key)
