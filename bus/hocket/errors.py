@@ -27,11 +27,12 @@ HocketError
 │   ├── HandlerTimeout          an attempt took too long
 │   ├── HandlerCancelled        an attempt ended with a cancellation that nobody had asked for
 │   ├── ProcessEnded            every attempt ended the process that made it
-│   ├── BudgetExceeded          a call would go beyond what its saga may use up
 │   ├── LoopDetected            a chain of causes is too long, or one run repeats itself
-│   ├── AccountLost             what a saga has spent cannot be read any more
-│   ├── ResultLost              what a step returned is not in the log any more, or damaged
-│   └── BadReturn               a handler returned what is no event
+│   └── FinalFailure            another attempt would come to the same
+│       ├── BudgetExceeded      a call would go beyond what its saga may use up
+│       ├── AccountLost         what a saga has spent cannot be read any more
+│       ├── ResultLost          what a step returned is not in the log any more, or damaged
+│       └── BadReturn           a handler returned what is no event
 ├── NothingRuns                 there is no running system to talk to
 ├── NotReady                    a system did not come up in time
 ├── DecisionRefused             somebody's decision on an approval would count for nothing
@@ -227,7 +228,11 @@ class LoopDetected(HandlingFailed):
         """Of its arguments."""
 
 
-class BudgetExceeded(HandlingFailed):
+class FinalFailure(HandlingFailed):
+    """Another attempt would come to the same: the event is a dead letter at once. Extensions may raise their own."""
+
+
+class BudgetExceeded(FinalFailure):
     """A call would go beyond what its saga, or one that it was begun in, may use up; it was not made.
 
     The saga fails by that: catch this to clean up, not to go on. What is meant to cost more has a larger budget in its
@@ -252,21 +257,21 @@ class BudgetExceeded(HandlingFailed):
         """What was reserved or spent so far, by agent."""
 
 
-class ResultLost(HandlingFailed):
+class ResultLost(FinalFailure):
     """What a step or an effect returned is not in the log any more, or not as it was stored.
 
     No further attempt can mend that. Somebody has published over it, or it has outlived `Limits.journal_kept`.
     """
 
 
-class AccountLost(HandlingFailed):
+class AccountLost(FinalFailure):
     """The record of what a saga has spent cannot be read: somebody has published over it.
 
     Nothing is spent on its behalf any more, since nobody knows what is left. No further attempt can mend that.
     """
 
 
-class BadReturn(HandlingFailed):
+class BadReturn(FinalFailure):
     """A handler returned something that is no event, no list of events and not None."""
 
 
@@ -385,6 +390,7 @@ __all__ = [
     "ContractError",
     "DecisionRefused",
     "Fenced",
+    "FinalFailure",
     "ForeignShard",
     "HandlerCancelled",
     "HandlerTimeout",

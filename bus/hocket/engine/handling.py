@@ -18,10 +18,9 @@ from hocket.engine.limits import of_loop
 from hocket.engine.pulse import pulse_of
 from hocket.engine.purses import carried, purse_of
 from hocket.errors import (
-    AccountLost,
     AttemptsExhausted,
     BadReturn,
-    BudgetExceeded,
+    FinalFailure,
     ForeignShard,
     HandlerCancelled,
     HocketError,
@@ -30,7 +29,6 @@ from hocket.errors import (
     MalformedEvent,
     NotCalled,
     NotFound,
-    ResultLost,
     UsageError,
 )
 from hocket.execution import Suspend
@@ -272,7 +270,7 @@ class Handling:
             error.__cause__ = cause
         except LoopDetected as looped:
             return self._looped(received, looped, number, run.emitted)
-        except (AccountLost, BadReturn, BudgetExceeded, ResultLost, UsageError) as misuse:
+        except (FinalFailure, UsageError) as misuse:
             return Dead(misuse, number)  # the same code will do the same again
         except Exception as cause:  # noqa: BLE001 - around a handler: whatever it raises is the event's fate, not ours
             error = cause
