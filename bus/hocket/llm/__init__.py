@@ -7,6 +7,7 @@ from hocket.llm.asking import ask_model, iter_model, stream_model
 from hocket.llm.conversing import message_history
 from hocket.llm.durability import Approvals, Durable
 from hocket.llm.effects import effect_tool
+from hocket.llm.hooks import Guarded
 from hocket.llm.lineage import Keep
 from hocket.llm.prompts import Choice, Passage, Template, found
 from hocket.llm.spending import Estimate, Price
@@ -25,5 +26,6 @@ __all__ = [
     "found",
     "Keep",
     "Estimate",
+    "Guarded",
     "Price",
 ]

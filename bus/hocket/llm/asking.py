@@ -1,10 +1,12 @@
 """Asking a pydantic-ai agent within a handler."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
-from pydantic_ai import AgentRun, AgentRunResult, TextContent, UserContent
+from pydantic_ai import AgentRun, AgentRunResult, TextContent, UserContent, capture_run_messages
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.models import Model
 from pydantic_ai.result import StreamedRunResult
@@ -14,7 +16,11 @@ from hocket.context import Context
 from hocket.errors import UsageError
 from hocket.ids import fresh
 from hocket.llm.durability import Durable
+from hocket.llm.errors import ModelOutcome
+from hocket.llm.hooks import Guard, Guarded
 from hocket.llm.inquiry import Inquiry, within
+from hocket.llm.live import Live, Moderator
+from hocket.llm.outcomes import named
 
 D = TypeVar("D")
 O = TypeVar("O")  # noqa: E741 - an output
@@ -35,6 +41,10 @@ async def ask_model(
     prompt: Prompt,
     *,
     name: str | None = None,
+    guards: Sequence[Guard] = (),
+    again: Mapping[type[ModelOutcome], int] | None = None,
+    live: bool = False,
+    moderator: Moderator | None = None,
     **options: Any,
 ) -> AgentRunResult[O]:
     """Run a pydantic-ai agent as part of a handler; what its models and tools have answered survives the process.
@@ -46,11 +56,31 @@ async def ask_model(
 
     Steps are named after `name`, the agent's unless given. Two chains of inquiries side by side, as in
     `asyncio.gather`, need different ones, since inquiries of one name are told apart by their order.
+
+    `guards` are asked before each request and each call of a tool, see `Guarded`. Raises a ModelOutcome, such as
+    Refused or InvalidAnswer, where it comes to no answer; `again` says how often it is asked anew after which of them.
+
+    With `live` the text of each answer is streamed as `ctx.stream` does, while it comes; the model has to be one that
+    streams. A `moderator` is shown what was said so far, and may cut the answer off: CutOff.
     """
-    inquiry = await _begin(ctx, agent, name, options)
-    with within(inquiry):
-        result: AgentRunResult[O] = await agent.run(_given(prompt), **options)
-    return result
+    capabilities = [*(options.pop("capabilities", None) or ()), *([Guarded(*guards)] if guards else ())]
+    if moderator is not None and not live:
+        raise UsageError("a moderator hears what is live: ask_model(…, live=True)")
+    ended = Counter[type[ModelOutcome]]()
+    while True:
+        given = {**options, "capabilities": capabilities}
+        inquiry = await _begin(ctx, agent, name, given)
+        if live:
+            inquiry = replace(inquiry, live=Live(ctx, inquiry.asked, moderator))
+        try:
+            with _asking(inquiry):
+                result: AgentRunResult[O] = await agent.run(_given(prompt), **given)
+            return result
+        except ModelOutcome as outcome:
+            kind = next((kind for kind in again or {} if isinstance(outcome, kind)), None)
+            if again is None or kind is None or ended[kind] == again[kind]:
+                raise
+            ended[kind] += 1
 
 
 @asynccontextmanager
@@ -64,7 +94,7 @@ async def iter_model(
 ) -> AsyncIterator[AgentRun[D, O]]:
     """The same as `ask_model`, one node of the run after the other, as `Agent.iter` does: `async with`, `async for`."""
     inquiry = await _begin(ctx, agent, name, options)
-    with within(inquiry):
+    with _asking(inquiry):
         async with agent.iter(_given(prompt), **options) as run:
             yield run
 
@@ -84,9 +114,16 @@ async def stream_model(
     seen while the model still speaks goes through the `event_stream_handler` of `Durable`.
     """
     inquiry = await _begin(ctx, agent, name, options)
-    with within(inquiry):
+    with _asking(inquiry):
         async with agent.run_stream(_given(prompt), **options) as result:
             yield result
+
+
+@contextmanager
+def _asking(inquiry: Inquiry) -> Iterator[None]:
+    """Run a block as part of an inquiry; where it comes to no answer, that has a name."""
+    with capture_run_messages() as messages, within(inquiry), named(inquiry, messages):
+        yield
 
 
 async def _begin(ctx: Context[Any], agent: AbstractAgent[D, O], name: str | None, options: dict[str, Any]) -> Inquiry:

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from pydantic_ai import AgentRunResult, DeferredToolRequests, DeferredToolResults, RunContext, ToolApproved, ToolDenied
+from pydantic_ai import (
+    AgentRunResult,
+    DeferredToolRequests,
+    DeferredToolResults,
+    RunContext,
+    ToolApproved,
+    ToolDefinition,
+    ToolDenied,
+)
 from pydantic_ai.agent import EventStreamHandler
 from pydantic_ai.capabilities import WrapRunHandler
 from pydantic_ai.durable_exec import (
@@ -17,12 +25,17 @@ from pydantic_ai.durable_exec import (
     conversation_id_from_run_id,
     replay_scope,
 )
+from pydantic_ai.messages import ToolCallPart
 from pydantic_ai.models import Model, ModelRequestContext
 from pydantic_ai.tools import AgentDepsT
 
+from hocket.approval import Decision
+from hocket.calls import digest_of
 from hocket.errors import UsageError
+from hocket.llm.errors import RepeatedCall
 from hocket.llm.inquiry import Inquiry, current
 from hocket.llm.lineage import Keep
+from hocket.llm.live import listening
 from hocket.llm.spending import Estimate, bounded, limited
 from hocket.llm.steps import Steps
 from hocket.llm.witness import Witness
@@ -31,6 +44,9 @@ from hocket.redaction import Redaction
 
 METADATA = "hocket"
 """The key of a tool's metadata that is about its step: a Retry, or False for a tool that is no step."""
+
+POLLS = "hocket_polls"
+"""The key of a tool's metadata that lets a model call it with the same arguments as often as it likes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +65,19 @@ class Approvals:
 
 
 ANYBODY = Approvals()
+
+
+async def decided(inquiry: Inquiry, terms: Approvals, question: str, details: Any) -> Decision:
+    """What people decide."""
+    return await inquiry.context.approve(
+        question,
+        details=details,
+        approvers=terms.approvers,
+        quorum=terms.quorum,
+        timeout=terms.timeout,
+        escalate_after=terms.escalate_after,
+        escalate_to=terms.escalate_to,
+    )
 
 
 class Durable(BaseDurabilityCapability[AgentDepsT]):
@@ -76,6 +105,7 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
         estimate: Estimate | None = None,
         keep: Keep = Keep.CONTENTS,
         redaction: Redaction | None = None,
+        repeats_max: int | None = 20,
         models: Mapping[str, Model] | None = None,
         event_stream_handler: EventStreamHandler[AgentDepsT] | None = None,
         name: str | None = None,
@@ -85,7 +115,9 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
         None: once, and the rest is up to the handler's own retry; what was answered before is not asked again. A tool's
         metadata may name another policy, `{"hocket": Retry(…)}`. `estimate` says what a request is taken to use up,
         where a saga has a budget for that; `keep`, how much of each call of a model stands in the log beside its
-        answer; `redaction`, what is taken out of all that is remembered of an inquiry, and of its failures. `models`,
+        answer; `redaction`, what is taken out of all that is remembered of an inquiry, and of its failures. A model
+        that calls a tool with the same arguments more than `repeats_max` times in one inquiry ends it with
+        RepeatedCall; a tool with the metadata `{"hocket_polls": True}` may be called so. `models`,
         `event_stream_handler` and `name` are as in the other engines of pydantic-ai.
         """
         super().__init__(models=models, event_stream_handler=event_stream_handler, name=name)
@@ -96,11 +128,23 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
         self._keep = keep
         self.redaction = redaction
         """What takes out of the log what nobody is to read there; None: nothing does."""
+        self._repeats_max = repeats_max
 
     @property
     def in_durable_context(self) -> bool:
         """Whether the running code is part of an inquiry, and not of one of its steps."""
         return current() is not None
+
+    @property
+    def has_wrap_run_event_stream(self) -> bool:
+        """Whether requests are streamed: where somebody hears them."""
+        inquiry = current()
+        return super().has_wrap_run_event_stream or (inquiry is not None and inquiry.live is not None)
+
+    def _model_stream_event_handler(self) -> EventStreamHandler[AgentDepsT] | None:
+        # Meant for engines to say who hears a request within its step.
+        own, live = super()._model_stream_event_handler(), listening()
+        return own if live is None else live.handler(own)
 
     def get_durable_operation_backend(self) -> Steps:
         """What makes steps of this agent's operations."""
@@ -158,20 +202,26 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
             return None
         results = DeferredToolResults()
         for call in requests.approvals:
-            results.approvals[call.tool_call_id] = await self._decided(inquiry, call.tool_name, call.args_as_dict())
+            why = (requests.metadata.get(call.tool_call_id) or {}).get("reason")
+            question = f"May {self.name} call {call.tool_name}?" + (f" {why}" if why else "")
+            results.approvals[call.tool_call_id] = await self._decided(inquiry, question, call.args_as_dict())
         return results
 
-    async def _decided(self, inquiry: Inquiry, tool: str, arguments: dict[str, Any]) -> ToolApproved | ToolDenied:
-        terms = self._approvals
-        decision = await inquiry.context.approve(
-            f"May {self.name} call {tool}?",
-            details=arguments,
-            approvers=terms.approvers,
-            quorum=terms.quorum,
-            timeout=terms.timeout,
-            escalate_after=terms.escalate_after,
-            escalate_to=terms.escalate_to,
-        )
+    async def before_tool_execute(
+        self, ctx: RunContext[AgentDepsT], *, call: ToolCallPart, tool_def: ToolDefinition, args: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Count a call, so that a model that goes round in circles comes to an end."""
+        inquiry = current()
+        if inquiry is not None and self._repeats_max is not None and not (tool_def.metadata or {}).get(POLLS):
+            called = (call.tool_name, digest_of((), args))
+            count = inquiry.calls[called] = inquiry.calls[called] + 1
+            if count > self._repeats_max:
+                told = f"{inquiry.asked}: {call.tool_name} was called {count} times with the same arguments"
+                raise RepeatedCall(told, tool=call.tool_name, count=count)
+        return args
+
+    async def _decided(self, inquiry: Inquiry, question: str, arguments: dict[str, Any]) -> ToolApproved | ToolDenied:
+        decision = await decided(inquiry, self._approvals, question, arguments)
         if decision.approved:
             return ToolApproved(override_args=decision.details if decision.edited else None)
         return ToolDenied(f"The call was not approved: {decision.reason or decision.option}.")

@@ -1,5 +1,6 @@
 """One inquiry of a pydantic-ai agent within a run: what the agent's parts have to know of the run that they are in."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -9,6 +10,7 @@ from typing import Any
 
 from hocket.context import Context
 from hocket.errors import UsageError
+from hocket.llm.live import Live
 from hocket.llm.spans import asking
 from hocket.redaction import Redaction, redacting
 
@@ -35,6 +37,15 @@ class Inquiry:
 
     runs: list[str] = field(default_factory=list)
     """Whose run it is: of one agent, once it has begun."""
+
+    live: Live | None = None
+    """Who hears what its models say, while they say it."""
+
+    calls: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often each tool was called with the same arguments, in this execution."""
+
+    failures: list[Exception] = field(default_factory=list)
+    """What its steps have failed with, in this execution: none of it is remembered."""
 
     def begin(self, agent: str) -> None:
         """Let an agent run in it. Raises UsageError for a second one, the steps of which would be mistaken for it."""

@@ -18,11 +18,14 @@ from pydantic_ai.durable_exec import (
     ToolsetValidateToolArgumentsId,
     record_durable_unit,
 )
-from pydantic_ai.exceptions import ModelHTTPError, UserError
+from pydantic_ai.exceptions import ContentFilterError, ModelHTTPError, UserError
 from pydantic_ai.messages import ModelResponse
 
 from hocket.account import Spends
+from hocket.llm.errors import CutOff, Refused
 from hocket.llm.inquiry import Inquiry, current, within
+from hocket.llm.live import heard_by
+from hocket.llm.outcomes import ended, is_ended, raise_if_ended
 from hocket.llm.spending import Estimate, at_most, used_up
 from hocket.llm.witness import Seen, Witness, seeing
 from hocket.policy import Retry
@@ -71,12 +74,21 @@ class Steps(CallableOperationBackend[Retry | None]):
         assert inquiry is not None, "operations are durable only within an inquiry"
         executed = False
         seen = Seen(inquiry)
+        is_request = isinstance(operation_id, ModelRequestId)
 
         async def once() -> Any:
             nonlocal executed
             executed = True
-            with within(None), seeing(seen):
-                return await _patiently(inquiry, body, config)
+            try:
+                with within(None), seeing(seen), heard_by(inquiry.live if is_request else None):
+                    return await _patiently(inquiry, body, config)
+            except CutOff as cut:
+                return ended(cut)
+            except ContentFilterError as refusal:
+                return ended(Refused(f"{inquiry.asked}: {refusal.message}"))
+            except Exception as failure:
+                inquiry.failures.append(failure)
+                raise
 
         spends, spent = self._costs(inquiry, operation_id, cache_key)
         # What it is called with says nothing of whether it is the same: messages bear the time of their making.
@@ -89,6 +101,9 @@ class Steps(CallableOperationBackend[Retry | None]):
             step_leaves=seen.leaves,
         )
         record_durable_unit(executed=executed)
+        if is_request and inquiry.live is not None and not executed:
+            await inquiry.live.repeat(result.get("said", "") if is_ended(result) else _RESPONSE.validate_python(result))
+        raise_if_ended(result)
         return result
 
     def _costs(
@@ -102,7 +117,7 @@ class Steps(CallableOperationBackend[Retry | None]):
         purse = inquiry.context.run.purse
         most = at_most(called_with[0], self._estimate, purse, f"{inquiry.asked}: {operation_id.model_name}")
         spent = used_up(most, self._estimate)
-        return most, lambda outcome: spent(_RESPONSE.validate_python(outcome))
+        return most, lambda outcome: most if is_ended(outcome) else spent(_RESPONSE.validate_python(outcome))
 
 
 class _Itself:
@@ -141,7 +156,7 @@ def is_final(failure: Exception) -> bool:
     """Whether asking again would be refused again, as far as one can tell."""
     if isinstance(failure, ModelHTTPError):
         return 400 <= failure.status_code < 500 and failure.status_code not in PASSING
-    return isinstance(failure, UserError)
+    return isinstance(failure, UserError | ContentFilterError | CutOff)
 
 
 async def _patiently(inquiry: Inquiry, body: Callable[[], Awaitable[object]], retry: Retry | None) -> object:

@@ -114,6 +114,8 @@ def _read(function: Callable[..., Any]) -> _Reading:
         hands_on = hands_on or any(isinstance(given, ast.Name) and given.id == context for given in _given(call))
         if done is not None and done.irreversible and not cleared:
             irreversible.append(done.name)
+        if not cleared:
+            irreversible += _tools_of(call, known)
         cleared = cleared or (done is not None and done.pivot) or _called(call) == "approve"
     return _Reading(tuple(irreversible), cleared, hands_on)
 
@@ -124,6 +126,16 @@ def _effect_of(call: ast.Call, known: dict[str, Any]) -> Effect[Any, Any] | None
         named = known.get(call.args[0].id)
         return named if isinstance(named, Effect) else None
     return None
+
+
+def _tools_of(call: ast.Call, known: dict[str, Any]) -> list[str]:
+    """The effects that a model could do which is asked by `ask_model(ctx, agent, …)`, and that nothing clears there."""
+    if not (isinstance(call.func, ast.Name) and call.func.id == "ask_model" and len(call.args) > 1):
+        return []
+    asked = known.get(call.args[1].id) if isinstance(call.args[1], ast.Name) else None
+    tools = [tool for toolset in getattr(asked, "toolsets", ()) for tool in getattr(toolset, "tools", {}).values()]
+    marks = [(getattr(tool, "metadata", None) or {}).get("hocket_cleared_before") for tool in tools]
+    return [effect for effect in marks if effect]
 
 
 def _called(call: ast.Call) -> str:
