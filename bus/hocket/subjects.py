@@ -30,10 +30,8 @@ def untoken(escaped: str) -> str:
     return _ESCAPED.sub(lambda m: bytes.fromhex(m[1].replace("=", "")).decode(errors="replace"), escaped)
 
 
-@lru_cache(maxsize=1024)
-def type_tokens(event_type: str) -> str:
-    """An event type as subject tokens: its dots stay, each part is escaped."""
-    return ".".join(token(part) for part in event_type.split("."))
+_type_token = lru_cache(maxsize=1024)(token)
+_untyped = lru_cache(maxsize=1024)(untoken)
 
 
 def shard_of(key: str, shards: int) -> int:
@@ -92,32 +90,27 @@ class Names:
 
     def event(self, key: str, agent: str, cause: str, i: int, event_type: str) -> str:
         """An event's own subject."""
-        return f"{self.root}.evt.{token(key)}.{token(agent)}.{token(cause)}.{i}.{type_tokens(event_type)}"
+        return f"{self.root}.evt.{_type_token(event_type)}.{token(key)}.{token(agent)}.{token(cause)}.{i}"
 
     def command(self, agent: str, key: str, cause: str, i: int, event_type: str) -> str:
         """The subject of an event addressed to one agent."""
-        return f"{self.root}.cmd.{token(agent)}.{token(key)}.{token(cause)}.{i}.{type_tokens(event_type)}"
+        return f"{self.root}.cmd.{token(agent)}.{_type_token(event_type)}.{token(key)}.{token(cause)}.{i}"
 
     def emitted(self, key: str, agent: str, cause: str) -> str:
         """Everything that one handling emitted on its own key."""
-        return f"{self.root}.evt.{token(key)}.{token(agent)}.{token(cause)}.>"
+        return f"{self.root}.evt.*.{token(key)}.{token(agent)}.{token(cause)}.*"
+
+    def begins(self, event_type: str) -> str:
+        """What the subject of every event of a type begins with."""
+        return f"{self.root}.evt.{_type_token(event_type)}."
 
     def events_of_type(self, event_type: str) -> str:
         """Every event of a type."""
-        return f"{self.root}.evt.*.*.*.*.{type_tokens(event_type)}"
-
-    def events_of_family(self, family: str) -> str:
-        """Every event of the types that are a family's name, one more word and the first version."""
-        return f"{self.root}.evt.*.*.*.*.{type_tokens(family)}.*.v1"
-
-    @property
-    def holds(self) -> str:
-        """Every event that says what may not be handled for the time being, or may again."""
-        return f"{self.root}.evt.*.*.*.*.hocket.hold.*.v1"
+        return f"{self.begins(event_type)}>"
 
     def events_of_key(self, key: str, event_type: str | None = None) -> str:
         """Every event of a key, or those of one type."""
-        return f"{self.root}.evt.{token(key)}.*.*.*.{type_tokens(event_type) if event_type else '>'}"
+        return f"{self.root}.evt.{_type_token(event_type) if event_type else '*'}.{token(key)}.>"
 
     def events_by_id(self, event_id: str) -> list[str]:
         """Where events with this id can be: published from outside or emitted by an agent, to all or to one."""
@@ -125,18 +118,18 @@ class Names:
         cause, dot, i = event_id.rpartition(".")
         if dot and i.isascii() and i.isdigit():
             places.append(f"{token(cause)}.{int(i)}")
-        return [f"{self.root}.{kind}.*.*.{place}.>" for kind in ("evt", "cmd") for place in places]
+        return [f"{self.root}.{kind}.*.*.*.{place}" for kind in ("evt", "cmd") for place in places]
 
     def caused(self, agent: str, cause: str) -> str:
         """Everything that one handling emitted, on whichever key."""
-        return f"{self.root}.evt.*.{token(agent)}.{token(cause)}.>"
+        return f"{self.root}.evt.*.*.{token(agent)}.{token(cause)}.*"
 
     def everything_of_key(self, key: str) -> list[str]:
         """All that the log holds under a key: events, commands, states, runs and journals, dead letters."""
         name = token(key)
         return [
-            f"{self.root}.evt.{name}.>",
-            f"{self.root}.cmd.*.{name}.>",
+            f"{self.root}.evt.*.{name}.>",
+            f"{self.root}.cmd.*.*.{name}.>",
             f"{self.root}.act.*.{name}",
             f"{self.root}.run.*.{name}.*",
             f"{self.root}.jrn.*.{name}.>",
@@ -154,7 +147,7 @@ class Names:
 
     def commands_of_key(self, agent: str, key: str, event_type: str) -> str:
         """Every command of a type to one actor."""
-        return f"{self.root}.cmd.{token(agent)}.{token(key)}.*.*.{type_tokens(event_type)}"
+        return f"{self.root}.cmd.{token(agent)}.{_type_token(event_type)}.{token(key)}.>"
 
     def owner(self, agent: str) -> str:
         """The record of the current owner's claim."""
@@ -309,23 +302,38 @@ def address(subject: str) -> Address:
 
     Raises NotFound for any other subject.
     """
-    parts = subject.split(".", 7)
-    if len(parts) != 8 or parts[2] not in ("evt", "cmd") or not (parts[6].isascii() and parts[6].isdigit()):
+    parts = subject.split(".")
+    if len(parts) != 8 or parts[2] not in ("evt", "cmd") or not (parts[7].isascii() and parts[7].isdigit()):
         raise NotFound(f"{subject[:200]!r} is not the subject of an event")
-    _, _, kind, first, second, cause, i, event_type = parts
-    if "=" in subject or len(subject) > TOKEN_LENGTH_MAX:
-        for part in (first, second, cause, *event_type.split(".")):
-            if len(part) > TOKEN_LENGTH_MAX or token(untoken(part)) != part:
-                raise NotFound(f"{subject[:200]!r} holds a token that is too long or wrongly escaped")
-        first, second, cause = untoken(first), untoken(second), untoken(cause)
-        event_type = ".".join(untoken(part) for part in event_type.split("."))
-    key, agent = (first, second) if kind == "evt" else (second, first)
-    return Address(kind, key, agent, cause, int(i), event_type)
+    kind, names, i = parts[2], parts[3:7], int(parts[7])
+    if len(subject) > TOKEN_LENGTH_MAX and any(len(name) > TOKEN_LENGTH_MAX for name in names):
+        raise NotFound(f"{subject[:200]!r} holds a token that is too long")
+    names = [_read(name) if "=" in name else name for name in names]
+    if kind == "evt":
+        event_type, key, agent, cause = names
+    else:
+        agent, event_type, key, cause = names
+    return Address(kind, key, agent, cause, i, event_type)
+
+
+def type_of(subject: str) -> str:
+    """The type that the subject of an event or command says, empty for any other; faster than `address`."""
+    _, _, kind, *rest = subject.split(".", 5)
+    return _untyped(rest[0]) if kind == "evt" else _untyped(rest[1]) if kind == "cmd" else ""
 
 
 def tokens_of(subject: str) -> tuple[str, ...]:
     """A subject's tokens after domain and shard, unescaped: its kind, then whose it is."""
     return tuple(untoken(part) for part in subject.split(".")[2:])
+
+
+@lru_cache(maxsize=1024)
+def _read(escaped: str) -> str:
+    """A token as it was before. Raises NotFound when it is not in the one form that it may have."""
+    text = untoken(escaped)
+    if token(text) != escaped:
+        raise NotFound(f"{escaped[:200]!r} is wrongly escaped")
+    return text
 
 
 def _escaped(text: str) -> str:

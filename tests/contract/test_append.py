@@ -98,7 +98,7 @@ async def test_a_batch_is_fenced_by_another_subject(world: World) -> None:
 
 
 async def test_a_subject_expected_to_be_new_is_written_once(world: World) -> None:
-    once = Write(world.subject("evt.k.agent.cause.0.t"), b"1", Expect(world.subject("evt.k.agent.cause.0.t"), 0))
+    once = Write(world.subject("evt.t.k.agent.cause.0"), b"1", Expect(world.subject("evt.t.k.agent.cause.0"), 0))
     await world.log.append([once])
 
     with pytest.raises(Conflict):
@@ -111,8 +111,8 @@ async def test_a_subject_expected_to_be_new_is_written_once(world: World) -> Non
 
 async def test_an_expectation_may_cover_all_subjects_of_a_cause(world: World) -> None:
     def transition(cause: str, *types: str) -> Sequence[Write]:
-        group = writes(world, *(f"evt.k.agent.{cause}.{i}.{name}" for i, name in enumerate(types)))
-        group[0] = group[0]._replace(expect=Expect(world.subject(f"evt.k.agent.{cause}.>"), 0))
+        group = writes(world, *(f"evt.{name}.k.agent.{cause}.{i}" for i, name in enumerate(types)))
+        group[0] = group[0]._replace(expect=Expect(world.subject(f"evt.*.k.agent.{cause}.*"), 0))
         return group
 
     await world.log.append([*transition("c1", "x", "y"), *transition("c2", "x")])

@@ -50,7 +50,9 @@ class Writer:
         writes = [
             Write(f"{root}.cur.ada", b"%d" % n),
             Write(f"{root}.act.ada.k{n % RECORDS}", b"%d" % n),
-            Write(f"{root}.evt.k{n % RECORDS}.ada.c{n}.0.some.type.v1", b"%d" % n, headers={"Content-Type": "text/x"}),
+            Write(
+                f"{root}.evt.some=2Etype=2Ev1.k{n % RECORDS}.ada.c{n}.0", b"%d" % n, headers={"Content-Type": "text/x"}
+            ),
         ]
         last = await self.log.append(writes[: n % 3 + 1])
         for i, write in enumerate(writes[: n % 3 + 1]):
@@ -126,7 +128,7 @@ async def test_a_copy_keeps_headers_times_and_how_long_something_is_kept(
     kind: str, nats_url: str, domain: str, tmp_path: Path
 ) -> None:
     async with opened(kind, nats_url, domain, 1) as [log]:
-        where = f"{domain}.0.evt.k.ada.c.0.a.v1"
+        where = f"{domain}.0.evt.a=2Ev1.k.ada.c.0"
         await log.append([Write(where, b"\xff", ttl=timedelta(hours=2), headers={"Content-Type": "text/x"})])
         [message] = [m async for m in log.scan([where])]
 

@@ -12,6 +12,7 @@ from hocket.engine.doors import SharedDoors
 from hocket.errors import CircuitOpen, RateExceeded
 from hocket.process import Process
 from hocket.rate import Calls, Rate
+from hocket.subjects import token
 from hocket_schemas.breakers import BreakerHalfOpened
 
 CALLER = Caller("buyer", "buy", "k")
@@ -65,7 +66,7 @@ async def test_in_each_period_of_an_open_circuit_one_call_is_let_through_until_o
     await processes[last].settle(probe, None)
     after, _ = await admitted(processes)
 
-    pattern = world.subject(f"evt.api.buyer.*.*.{BreakerHalfOpened.event_type}")
+    pattern = world.subject(f"evt.{token(BreakerHalfOpened.event_type)}.api.buyer.*.*")
     assert (at_once, refused) == ([], 15)
     assert within == []
     assert len(after) == 15

@@ -58,8 +58,8 @@ async def work(log: Whole) -> None:
     for n in range(7):
         await log.append([Write(f"{root}.cur.ada", b"%d" % n), Write(f"{root}.act.ada.k", b"%d" % n)])
         if n % 3 == 0:
-            await log.append([Write(f"{root}.evt.k.ada.c{n}.0.a.v1", b"\xff", headers={"Content-Type": "text/x"})])
-    await log.append([Write(f"{root}.evt.k.ada.kept.0.a.v1", b"{}", ttl=timedelta(hours=1))])
+            await log.append([Write(f"{root}.evt.a=2Ev1.k.ada.c{n}.0", b"\xff", headers={"Content-Type": "text/x"})])
+    await log.append([Write(f"{root}.evt.a=2Ev1.k.ada.kept.0", b"{}", ttl=timedelta(hours=1))])
     await log.append([Write(f"{root}.cur.ada", b"end")])
 
 
@@ -115,7 +115,7 @@ async def test_a_copy_of_what_was_restored_says_the_same_as_the_first(
 
 
 def test_what_has_run_out_stays_forgotten_and_so_does_what_it_had_replaced(domain: str, tmp_path: Path) -> None:
-    run, event = f"{domain}.0.run.ada.k.r", f"{domain}.0.evt.k.ada.c.0.a.v1"
+    run, event = f"{domain}.0.run.ada.k.r", f"{domain}.0.evt.a=2Ev1.k.ada.c.0"
 
     async def story() -> tuple[int, object, object, int]:
         clock = LoopClock()

@@ -176,7 +176,7 @@ def one_writer(history: History) -> Found:
                 yield Violation("I5", "stale", f"the claim at {message.seq} was made without knowing the one before it")
             owner[agent], claims[agent] = line, claim
         elif kind in ("act", "cur", "run", "jrn", "dead", "part", "due", "evt"):
-            agent = names[1] if kind == "evt" else names[0]
+            agent = names[2] if kind == "evt" else names[0]
             if agent in history.agents and owner.get(agent) != line:
                 text = f"{message.subject} at {message.seq} came through line {line}, the owner's is {owner.get(agent)}"
                 yield Violation("I5", "stale", text)

@@ -18,7 +18,7 @@ from hocket.ids import cause_of
 from hocket.log.memory import MemoryServer
 from hocket.policy import Limits
 from hocket.run import DONE, Entry
-from hocket.subjects import tokens_of
+from hocket.subjects import tokens_of, type_of
 from hocket.testing import Bed
 from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested
 from hocket_schemas.cancels import CancelRequested, RunCancelled
@@ -150,7 +150,7 @@ class Runs:
         """Hold what is in the log against the promises."""
         parts: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
         for message in server.history:
-            if message.subject.endswith(Marked.event_type):
+            if type_of(message.subject) == Marked.event_type:
                 data = orjson.loads(message.data)["data"]
                 parts[data["of"], data["part"]].append(data)
         applied = self._applied(bed)

@@ -14,7 +14,7 @@ from hocket.clock import LoopClock
 from hocket.crashpoints import POINTS
 from hocket.log.memory import Faults, MemoryLog, MemoryServer
 from hocket.policy import Limits
-from hocket.subjects import address
+from hocket.subjects import address, type_of
 from hocket.testing import Bed
 from hocket_schemas.event import Catalog, Event
 
@@ -253,8 +253,8 @@ class Simulation:
                 found.append(f"{event_id} has its state without its events")
             if by_id[event_id] in dead and (emitted or event_id in entries):
                 found.append(f"{event_id} is dead and alive")
-        counted = [s for s in published if s.endswith(Counted.event_type)]
-        noticed = [s for s in published if s.endswith(Noticed.event_type)]
+        counted = [s for s in published if type_of(s) == Counted.event_type]
+        noticed = [s for s in published if type_of(s) == Noticed.event_type]
         if len(counted) != len(noticed):
             found.append(f"{len(counted)} counted, {len(noticed)} noticed")
         return found
@@ -263,7 +263,7 @@ class Simulation:
         """Per key, applied order is log order, and each version extends the one before."""
         found, before = [], {}
         order = {
-            orjson.loads(m.data)["id"]: m.seq for m in self.server.history if m.subject.endswith(Ordered.event_type)
+            orjson.loads(m.data)["id"]: m.seq for m in self.server.history if type_of(m.subject) == Ordered.event_type
         }
         for message in self.server.history:
             if ".act.counter." in message.subject:

@@ -22,7 +22,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     path = tmp_path_factory.mktemp("copy") / "copy.jsonl"
     with Writing(path, {"domain": "hocket", "shards": 1}, block_lines=5) as writing:
         for i in range(12):
-            subject = f"hocket.0.evt.{['order-7', 'order=208=2F=C3=A4', 'ada'][i % 3]}.shop.e{i}.0.order.placed.v1"
+            subject = f"hocket.0.evt.order=2Eplaced=2Ev1.{['order-7', 'order=208=2F=C3=A4', 'ada'][i % 3]}.shop.e{i}.0"
             writing.add(Stored(0, Message(subject, Seq(10 + i), b'{"n": %d}' % i, 10**18 + i), None))
         writing.add(Stored(0, Message("hocket.0.cur.ada", Seq(30), b"\xff", 10**18), None))
         writing.finish({"ends": [30]})

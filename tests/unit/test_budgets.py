@@ -17,6 +17,7 @@ from hocket.log.base import Write
 from hocket.observe.budgets import lines
 from hocket.policy import Retry
 from hocket.run import SPEND, Entry
+from hocket.subjects import type_of
 from hocket.testing import Bed, run_virtual
 from hocket_schemas.budgets import Account, Budget, inherited, read, written
 from hocket_schemas.errors import BadAttribute, BadSaga
@@ -121,7 +122,7 @@ class Played:
         self.draws = [entry for m in journal if (entry := Entry.from_json(m.data)).kind == SPEND]
         events = bed.server.since(1, [f"{bed.names.root}.evt.>", f"{bed.names.root}.cmd.>"], 1 << 30)
         self.envelopes = [orjson.loads(m.data) for m in events]
-        self.stored = [m.subject.split(".", 7)[-1] for m in bed.server.history if ".evt." in m.subject]
+        self.stored = [type_of(m.subject) for m in bed.server.history if ".evt." in m.subject]
 
     def spent(self, saga: str) -> dict[str, dict[str, int]]:
         return {agent: dict(amounts) for agent, amounts in self.balances[saga].spent.items()}

@@ -14,7 +14,7 @@ from hocket.log.jetstream import connect
 async def something(url: str, domain: str) -> None:
     async with connect(url, domain=domain, shards=2, max_bytes=1 << 26) as logs:
         for n in range(3):
-            await logs[0].append([Write(f"{domain}.0.evt.order-7.shop.o-{n}.0.order.placed.v1", b"{}")])
+            await logs[0].append([Write(f"{domain}.0.evt.order=2Eplaced=2Ev1.order-7.shop.o-{n}.0", b"{}")])
 
 
 def test_a_copy_is_taken_and_checked_and_not_restored_over_what_is_there(

@@ -18,6 +18,7 @@ from hocket.errors import UsageError
 from hocket.memory import Memory, Question, Recalled, dispute, index, remember, retract, supersede
 from hocket.observe.fact import Fact
 from hocket.observe.history import history
+from hocket.subjects import address
 from hocket.testing import Bed, run_virtual
 from hocket_schemas import gate
 from hocket_schemas.envelope import Envelope
@@ -105,7 +106,7 @@ def fold(bed: Bed, upto: int = 1 << 60) -> Folded:
             found.facts.pop(said.data["fact"], None)
         if said.type in (Superseded.event_type, Remembered.event_type):
             found.facts[said.id] = (said.data["about"], said.data["text"])
-            found.ever[said.id] = message.subject.split(".")[4]
+            found.ever[said.id] = address(message.subject).agent
     return found
 
 

@@ -16,7 +16,7 @@ from hocket.observe.finding import Severity
 from hocket.observe.letters import letters
 from hocket.observe.settling import redrive
 from hocket.policy import Retry
-from hocket.subjects import Names
+from hocket.subjects import Names, type_of
 from hocket.testing import Bed
 from hocket_schemas import gate
 from hocket_schemas.envelope import Envelope
@@ -169,7 +169,7 @@ def unreadable(server: MemoryServer) -> None:
 
 def overwritten(server: MemoryServer) -> None:
     """The same event again, by a publisher that left the condition out: now it stands after its effects."""
-    message = next(m for m in server.history if m.subject.endswith("text-0.0.text.sent.v1"))
+    message = next(m for m in server.history if m.subject.endswith("text-0.0") and type_of(m.subject) == "text.sent.v1")
     server.store([Write(message.subject, message.data)])
 
 

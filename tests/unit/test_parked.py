@@ -12,7 +12,7 @@ ASKED = {"approval": "c.0", "digest": "d", "options": ["yes", "no"], "approvers"
 
 def head(key: str, **changes: Any) -> Head:
     fields = {"seq": 1, "handler": "h", "version": "0", "since": "", "suspect": False, **changes}
-    return Head(f"hocket.0.evt.{key}.a.c.0.t", **fields)
+    return Head(f"hocket.0.evt.t.{key}.a.c.0", **fields)
 
 
 def test_runs_become_due_in_the_order_of_their_time_and_none_early() -> None:

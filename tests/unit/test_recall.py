@@ -27,7 +27,7 @@ async def stored(entries: int) -> Counting:
     """A log with fifty runs."""
     log = MemoryServer().connect()
     for run in range(50):
-        await log.append([Write(f"hocket.0.evt.k.a.{run}.0.t", b"event")])
+        await log.append([Write(f"hocket.0.evt.t.k.a.{run}.0", b"event")])
         await log.append([Write(f"hocket.0.jrn.a.k.{run}.{i}", str(i).encode()) for i in range(entries)])
     log.__class__ = Counting
     assert isinstance(log, Counting)
@@ -46,7 +46,7 @@ def play(script: Callable[[Recall, Counting], Awaitable[None]], entries: int = 2
 
 def test_who_asks_while_a_question_is_under_way_shares_the_next() -> None:
     async def script(recall: Recall, log: Counting) -> None:
-        asked = [recall.read(f"hocket.0.evt.k.a.{run}.0.t", f"hocket.0.jrn.a.k.{run}.*") for run in range(50)]
+        asked = [recall.read(f"hocket.0.evt.t.k.a.{run}.0", f"hocket.0.jrn.a.k.{run}.*") for run in range(50)]
 
         found = await asyncio.gather(recall.read("hocket.0.nothing"), *asked, recall.read("hocket.0.jrn.a.k.7.1"))
 

@@ -97,7 +97,7 @@ def test_what_a_copy_holds_and_the_log_has_lost_or_replaced_is_named_and_what_ha
     async def story() -> list[tuple[str | None, str, str]]:
         clock = LoopClock()
         log = MemoryServer(clock=clock).connect()
-        subjects = [f"hocket.0.evt.{key}.shop.{key}.0.a.v1" for key in ("stays", "goes", "changes", "ages")]
+        subjects = [f"hocket.0.evt.a=2Ev1.{key}.shop.{key}.0" for key in ("stays", "goes", "changes", "ages")]
         for subject in subjects[:3]:
             await log.append([Write(subject, b"{}")])
         await log.append([Write(subjects[3], b"{}", ttl=timedelta(seconds=60))])

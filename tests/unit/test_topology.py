@@ -49,7 +49,7 @@ def test_a_stream_keeps_the_promises_of_the_log() -> None:
         "deny_purge": True,
         "allow_rollup_hdrs": False,
         "allow_msg_schedules": False,
-        "metadata": {"hocket.shards": "4", "hocket.format": "1"},
+        "metadata": {"hocket.shards": "4", "hocket.format": "2"},
     }
     assert promised.items() <= body.items()
     assert "mirror" not in body
@@ -99,7 +99,7 @@ def test_room_and_replicas_are_raised_in_place() -> None:
         replace(WANTED, deny_purge=False),
         replace(WANTED, subjects=("trips.>",)),
         replace(WANTED, shards=2),
-        replace(WANTED, format="2"),
+        replace(WANTED, format="1"),
         replace(WANTED, foreign=("sources",)),
         replace(WANTED, max_bytes=-1),
         replace(WANTED, max_bytes=2000),
@@ -138,7 +138,7 @@ def test_an_update_keeps_what_it_does_not_know() -> None:
 
     assert body["max_bytes"] == 1000
     assert (body["placement"], body["future"]) == ({"tags": ["ssd"]}, 1)
-    assert body["metadata"] == {"hocket.shards": "4", "hocket.format": "1", "team": "blue"}
+    assert body["metadata"] == {"hocket.shards": "4", "hocket.format": "2", "team": "blue"}
 
 
 def test_a_durable_consumer_acknowledges_up_to_a_floor() -> None:

@@ -10,14 +10,14 @@ from hocket.approval import EXPIRED, SAID, judge
 from hocket.asking import said_on
 from hocket.engine.cancels import REQUESTED, Cancel, told
 from hocket.engine.handling import Handling, read
-from hocket.engine.holds import TYPES, read_word
+from hocket.engine.holds import WORDS, read_word
 from hocket.engine.recall import Recall
 from hocket.engine.runs import Head, Parked
 from hocket.errors import BadKey, MalformedEvent
 from hocket.forgotten import is_tombstone
 from hocket.log.base import Log, Message, Write
 from hocket.run import CANCEL, DONE, Entry
-from hocket.subjects import Names, address
+from hocket.subjects import Names, address, type_of
 from hocket_schemas import gate
 from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested
 from hocket_schemas.cancels import CancelRequested
@@ -63,7 +63,7 @@ class Answers:
 
     def is_answer(self, message: Message) -> bool:
         """Whether an event starts nothing by itself: no handler takes its type, so it came for runs that wait."""
-        return is_tombstone(message) or message.subject.split(".", 7)[-1] not in self._handled
+        return is_tombstone(message) or type_of(message.subject) not in self._handled
 
     async def to(self, message: Message) -> Answer:
         """The runs of the key that wait for the event. Raises MalformedEvent and NotFound for what is no event."""
@@ -75,7 +75,7 @@ class Answers:
             raise MalformedEvent(f"type {envelope.type!r} does not belong under {message.subject!r}")
         if envelope.type == REQUESTED:
             gate.event_of(envelope, CancelRequested)
-        if envelope.type.startswith(TYPES):
+        if envelope.type in WORDS:
             read_word(message)
         if envelope.type != ApprovalDecided.event_type:
             return Answer(self._parked.of_key(where.key, envelope.type))

@@ -93,6 +93,7 @@ class Cancelling:
         self._agent = agent
         self._log = log
         self._tenure = tenure
+        self._requests = tenure.names.begins(REQUESTED)
         self._cancels = cancels
         self._worker = turns
         self._process = process
@@ -136,7 +137,7 @@ class Cancelling:
         The cursor counts it as finished once all that it is about has ended, so that whoever asked can see in the
         cursors when there is nothing more to come.
         """
-        if not message.subject.endswith(REQUESTED) or address(message.subject)[::5] != ("evt", REQUESTED):
+        if not message.subject.startswith(self._requests):
             return False
         try:
             self.hear(message)

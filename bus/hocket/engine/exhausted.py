@@ -11,6 +11,7 @@ from hocket.engine.transition import Tenure
 from hocket.log.base import Log, Write
 from hocket.policy import OnExhausted
 from hocket.run import Run
+from hocket.subjects import type_of
 from hocket_schemas.event import Event
 from hocket_schemas.holds import HoldPlaced
 from hocket_schemas.runtime import HandlingExhausted
@@ -42,7 +43,7 @@ class Exhausted:
 
     async def take_effect(self, events: list[Write]) -> None:
         """Have a key held before its next event has its turn."""
-        if events and events[-1].subject.endswith(HoldPlaced.event_type):
+        if events and type_of(events[-1].subject) == HoldPlaced.event_type:
             await self._committer.caught_up(self._tenure)
             message = await self._log.last(events[-1].subject)
             if message is not None:

@@ -8,7 +8,7 @@ from hocket.engine.answers import Answers
 from hocket.engine.cancels import Cancels, Extent
 from hocket.engine.dispatch import Work
 from hocket.engine.handling import Dead, Handling, Received
-from hocket.engine.holds import TYPES, Holds, Standing
+from hocket.engine.holds import WORDS, Holds, Standing
 from hocket.engine.opening import Opening
 from hocket.errors import MalformedEvent
 from hocket.log.base import Message, Seq
@@ -58,6 +58,7 @@ class Holding:
         self._answers = answers
         self._opening = opening
         self._turns = turns
+        self._words = tuple(handling.names.begins(word) for word in WORDS)
         self._aside: dict[Work, None] = {}
         """What waits, out of its key's turns."""
 
@@ -79,7 +80,7 @@ class Holding:
 
     def hear(self, message: Message) -> bool:
         """Take a message in, if it is about a hold, and let go on what may. Raises MalformedEvent."""
-        if TYPES not in message.subject or not _is_word(message):
+        if not message.subject.startswith(self._words):
             return False
         before = self.paused
         if self._holds.hear(message):
@@ -159,12 +160,6 @@ class Holding:
 def _sent_again_for(standing: Standing, letter: str) -> bool:
     """Whether what was sent again for a letter is what its key waits for."""
     return bool(letter) and standing.word.letter == letter
-
-
-def _is_word(message: Message) -> bool:
-    """Whether a message is an event about a hold, rather than one that has the words in its key."""
-    where = address(message.subject)
-    return where.kind == "evt" and where.type.startswith(TYPES)
 
 
 def _extent(work: Work, received: Received | None, saga: str) -> Extent:

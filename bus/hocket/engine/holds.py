@@ -9,8 +9,8 @@ from hocket.log.base import Message, Seq
 from hocket_schemas import gate
 from hocket_schemas.holds import Hold, HoldLifted, HoldPlaced
 
-TYPES = "hocket.hold."
-"""What the types of the facts about holds begin with."""
+WORDS = (HoldPlaced.event_type, HoldLifted.event_type)
+"""The types of the facts about holds."""
 
 
 @dataclass(frozen=True, slots=True)

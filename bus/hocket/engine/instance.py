@@ -19,7 +19,7 @@ from hocket.engine.cursor import Cursor, Mark
 from hocket.engine.doors import SharedDoors
 from hocket.engine.holds import Holds
 from hocket.engine.owner import Pulse
-from hocket.engine.requests import requested
+from hocket.engine.requests import TYPES, requested
 from hocket.engine.schedules import Ticker
 from hocket.engine.transition import Tenure
 from hocket.engine.worker import Worker
@@ -27,7 +27,7 @@ from hocket.errors import Fenced, LogError, MalformedEvent, PermissionDenied, To
 from hocket.lifeline import has_ended
 from hocket.log.base import Expect, Log, Seq, Write
 from hocket.process import Process
-from hocket.subjects import Names
+from hocket.subjects import Names, type_of
 from hocket.telemetry import note
 
 RECOVERY_WAIT_S = (0.05, 2.0)
@@ -150,7 +150,7 @@ class Instance:
         holds = Holds(name, heeds=self.agent.heeds_cancels)
         for request in await requested(self._log, self._names, until=found.token):
             with suppress(MalformedEvent):  # it becomes a dead letter when it is delivered
-                (cancels if request.subject.endswith(REQUESTED) else holds).hear(request)
+                (cancels if type_of(request.subject) == REQUESTED else holds).hear(request)
         worker = Worker(
             self.agent,
             self._log,
@@ -169,9 +169,8 @@ class Instance:
         self.owning.set()
         self._note("owns", token=found.token, floor=mark.floor, runs=len(found.runs))
         await self._tell()
-        types = sorted({*self.agent.hears, REQUESTED})
-        filters = [self._names.events_of_type(event_type) for event_type in types]
-        filters += [self._names.holds, self._names.commands_for(name)]
+        types = sorted({*self.agent.hears, *TYPES})
+        filters = [*map(self._names.events_of_type, types), self._names.commands_for(name)]
         try:
             async with self._log.consume(name, filters, start=mark.floor + 1) as consumption:
                 await worker.serve(found.runs, consumption, self._draining, ticker.serve(found.dues, holds.going))

@@ -36,13 +36,14 @@ async def pulse_of(log: Log, names: Names, key: str, watcher: str, now_s: float)
 
 def _whose(kind: str, owners: list[str]) -> str:
     """Who has written it; of a command it is not known here, and it counts whoever that was."""
-    return owners[1] if kind == "evt" else owners[0] if kind in _CALLED else ""
+    return owners[2] if kind == "evt" else owners[0] if kind in _CALLED else ""
 
 
 def _what(kind: str, owners: list[str], message: Message) -> str:
     """What a person would call it."""
     if kind in EVENTS:
-        return f"{address(message.subject).type} {'by' if kind == 'evt' else 'to'} {owners[kind == 'evt']}"
+        where = address(message.subject)
+        return f"{where.type} {'by' if kind == 'evt' else 'to'} {where.agent}"
     return f"{_CALLED[kind]} of {owners[0]}"
 
 

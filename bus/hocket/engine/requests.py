@@ -4,15 +4,18 @@ from collections.abc import Callable
 from contextlib import aclosing, suppress
 
 from hocket.engine.cancels import REQUESTED
+from hocket.engine.holds import WORDS
 from hocket.engine.transition import Tenure
 from hocket.errors import MalformedEvent
 from hocket.log.base import Log, Message, Seq
 from hocket.subjects import Names
 
+TYPES = (REQUESTED, *WORDS)
+
 
 def patterns(names: Names) -> list[str]:
     """Where such requests are."""
-    return [names.events_of_type(REQUESTED), names.holds]
+    return [names.events_of_type(event_type) for event_type in TYPES]
 
 
 async def requested(log: Log, names: Names, *, until: Seq) -> list[Message]:

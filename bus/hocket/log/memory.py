@@ -88,7 +88,9 @@ class MemoryServer:
         """Every message ever stored, also those that were overwritten: what an outside observer saw."""
 
         self._newest: dict[str, Message] = {}
-        self._under: dict[str, int] = {}
+        self._caused: dict[str, int] = {}
+        """The newest sequence of all that one handling emitted on its key: what suspects are checked by."""
+
         self._seqs: list[int] = []
         self._at: dict[int, Message] = {}
         self._end = 0
@@ -174,13 +176,16 @@ class MemoryServer:
         return Seq(self._end)
 
     def _last_seq(self, expect: Expect) -> int:
-        if "*" in expect.subject:
-            matches = matching((expect.subject,))
-            return max((message.seq for subject, message in self._newest.items() if matches(subject)), default=0)
-        if expect.subject.endswith(".>"):
-            return self._under.get(expect.subject[:-2], 0)
-        message = self._newest.get(expect.subject)
-        return message.seq if message else 0
+        subject = expect.subject
+        if "*" not in subject and ">" not in subject:
+            message = self._newest.get(subject)
+            return message.seq if message else 0
+        if _caused(subject) == subject:
+            seq = self._caused.get(subject, 0)
+            if not seq or seq in self._at:
+                return seq
+        matches = matching((subject,))
+        return max((message.seq for known, message in self._newest.items() if matches(known)), default=0)
 
     def _put(self, write: Write) -> None:
         self._end += 1
@@ -198,10 +203,8 @@ class MemoryServer:
         self._at[self._end] = message
         self._bytes += _size(message)
         self.history.append(message)
-        prefix = write.subject
-        while "." in prefix:
-            prefix = prefix.rpartition(".")[0]
-            self._under[prefix] = self._end
+        if ".evt." in write.subject:
+            self._caused[_caused(write.subject)] = self._end
         if write.ttl is not None:
             self._ttls[self._end] = int(write.ttl.total_seconds())
             heapq.heappush(self._expiries, (now_s + write.ttl.total_seconds(), self._end))
@@ -218,20 +221,12 @@ class MemoryServer:
         if not self._expiries:
             return
         now_s = self.clock.now_s()
-        expired = False
         while self._expiries and self._expiries[0][0] <= now_s:
             _, seq = heapq.heappop(self._expiries)
             message = self._at.get(seq)
             if message:
                 del self._newest[message.subject]
                 self._forget(message)
-                expired = True
-        if expired:
-            self._under = {}
-            for subject, message in self._newest.items():
-                while "." in subject:
-                    subject = subject.rpartition(".")[0]
-                    self._under[subject] = max(self._under.get(subject, 0), message.seq)
 
     def _wake(self, stored: Sequence[str] | None = None) -> None:
         """Let those go on whom it concerns that these subjects were stored; None: something else is new, for all."""
@@ -437,6 +432,12 @@ class _MemoryConsumption:
 
     async def ack(self, floor: Seq) -> None:
         """See `Consumption.ack`. The twin keeps no lag, so there is nothing to do."""
+
+
+def _caused(subject: str) -> str:
+    """The subject of an event, as of all that the same handling emitted on its key."""
+    head, _, rest = subject.partition(".evt.")
+    return f"{head}.evt.*.{rest.partition('.')[2].rpartition('.')[0]}.*"
 
 
 @lru_cache(maxsize=1024)

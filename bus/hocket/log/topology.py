@@ -15,7 +15,7 @@ from hocket.errors import UsageError
 STREAM_BYTES_DEFAULT = 1 << 30
 """The size of a new stream, in bytes, when nobody asks for another."""
 
-FORMAT = "1"
+FORMAT = "2"
 """The version of what the log holds: subjects and records. A stream of another format is refused."""
 
 CLOSED = "being restored"

@@ -13,7 +13,7 @@ from hocket.forgotten import digest_of, is_tombstone, overwriting, tombstone_in
 from hocket.ids import derived
 from hocket.log.base import Expect, Message, Write
 from hocket.memory.index import FACTS
-from hocket.subjects import Names, at_home
+from hocket.subjects import Names, at_home, type_of
 from hocket_schemas import gate
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.event import Event
@@ -107,7 +107,7 @@ async def claims(bus: Bus, subject: str | None = None) -> list[Claim]:
                     if is_tombstone(message):
                         envelope, stone = tombstone_in(message)
                         stones[envelope.id] = stone.digest
-                    elif message.subject.endswith(Forgotten.event_type):
+                    elif type_of(message.subject) == Forgotten.event_type:
                         envelope = gate.read(message.data, None, message.headers)
                         event = gate.event_of(envelope, Forgotten)
                         if digest in (None, event.subject):

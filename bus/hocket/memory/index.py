@@ -39,9 +39,6 @@ ENDS: Mapping[type[Event], bool] = {
 TYPES = {event.event_type: event for event in (*FACTS, *ENDS)}
 """All that the rows follow from."""
 
-FAMILIES = ("hocket.memory", "hocket.saga")
-"""What their types begin with. Two questions to the log are answered sooner than one for each type."""
-
 FORMAT = 1
 """Of the rows; a file of another format is made again."""
 
@@ -282,4 +279,4 @@ def _is_ours(database: "sqlite3.Connection") -> bool:
     return bool(application == APPLICATION or tables == 0)
 
 
-__all__ = ["ENDS", "FACTS", "FAMILIES", "TYPES", "Index", "NoFullTextSearch"]
+__all__ = ["ENDS", "FACTS", "TYPES", "Index", "NoFullTextSearch"]

@@ -13,7 +13,7 @@ from hocket.context import Context
 from hocket.errors import Unavailable, UsageError
 from hocket.log.base import Log, Message
 from hocket.memory import answer
-from hocket.memory.index import FAMILIES, Index
+from hocket.memory.index import TYPES, Index
 from hocket.memory.question import AsOf, Position, Question, Recalled
 from hocket.subjects import Names
 
@@ -195,7 +195,7 @@ async def _read_to(index: Index, log: Log, shard: int, end: int) -> bool:
     names = Names(log.domain, shard)
     since = index.position[shard]
     messages: list[Message] = []
-    filters = [names.events_of_family(family) for family in FAMILIES]
+    filters = [names.events_of_type(event_type) for event_type in TYPES]
     async with aclosing(log.scan(filters, start=since + 1)) as found:
         async for message in found:
             messages.append(message)

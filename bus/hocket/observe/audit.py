@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hocket.client import Bus, Delivery
 from hocket.clock import rfc3339
 from hocket.engine.cursor import Mark
-from hocket.engine.holds import TYPES, Holds, Standing
+from hocket.engine.holds import WORDS, Holds, Standing
 from hocket.engine.runs import Head
 from hocket.errors import MalformedEvent, NotFound
 from hocket.forgotten import in_its_place
@@ -138,7 +138,7 @@ def _take_event(found: _Shard, message: Message, shard: int) -> None:
     fact = fact_of(delivery, whole=False)
     found.facts.append(fact)
     found.by_id.setdefault(fact.id, []).append(fact)
-    if fact.type.startswith(TYPES):
+    if fact.type in WORDS:
         found.words.append(message)
     if where.agent == PEOPLE and (said := fate_in(message)):
         found.fates.update([said])

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from hocket.client import Bus, Receipt
-from hocket.engine.holds import read_word, told
+from hocket.engine.holds import WORDS, read_word, told
 from hocket.errors import MalformedEvent
 from hocket.ids import fresh
 from hocket.subjects import Names, at_home, shard_of, tokens_of
@@ -58,7 +58,7 @@ async def held(bus: Bus) -> list[Held]:
     found: list[Held] = []
     for shard, log in enumerate(bus.logs):
         newest: dict[tuple[str, str, str | None], Held] = {}
-        async with aclosing(log.scan([Names(bus.domain, shard).holds])) as messages:
+        async with aclosing(log.scan([*map(Names(bus.domain, shard).events_of_type, WORDS)])) as messages:
             async for message in messages:
                 try:
                     said = read_word(message)

@@ -14,8 +14,8 @@ from hocket.approval import APPROVE
 from hocket.client import Bus, Receipt, open_bus
 from hocket.clock import LoopClock
 from hocket.crashpoints import Reach, pass_by
-from hocket.engine.cancels import REQUESTED
 from hocket.engine.cursor import Mark
+from hocket.engine.requests import TYPES
 from hocket.engine.runs import LONGEST_LOOK_S, Head
 from hocket.host.crew import Crew, running
 from hocket.log.memory import Faults, MemoryLog, MemoryServer
@@ -147,9 +147,7 @@ class Bed:
         if record is None:
             return False
         mark = Mark.from_json(record.data)
-        types = {*agent.hears, REQUESTED}
-        filters = [self.names.events_of_type(event_type) for event_type in types]
-        filters += [self.names.holds, self.names.commands_for(agent.name)]
+        filters = [*map(self.names.events_of_type, {*agent.hears, *TYPES}), self.names.commands_for(agent.name)]
         waiting = self.server.since(mark.floor + 1, filters, 1 << 30)
         return not any(m.seq > mark.upto or m.seq in mark.open for m in waiting)
 
