@@ -1,6 +1,7 @@
 """The audit finds nothing in an honest log, and each planted lie by its name."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -9,8 +10,8 @@ from hocket.context import Context
 from hocket.engine.cursor import Mark
 from hocket.engine.runs import Head
 from hocket.ids import cause_of
-from hocket.log.base import Write
-from hocket.log.memory import MemoryServer
+from hocket.log.base import Message, Write
+from hocket.log.memory import MemoryLog, MemoryServer
 from hocket.observe.audit import Report, audit
 from hocket.observe.finding import Severity
 from hocket.observe.letters import letters
@@ -212,6 +213,22 @@ async def test_an_agent_that_never_came_is_missed(bed: Bed) -> None:
     report = await audit(bed.bus, {**CONSUMES, "archivist": ["word.read.v1"]})
 
     assert [(finding.code, finding.message.split()[0]) for finding in report.findings] == [("never-owned", "archivist")]
+
+
+async def test_a_cursor_that_is_written_while_the_log_is_read_is_not_missed(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cursor, scan = bed.names.cursor("reader"), MemoryLog.scan
+
+    async def overtaken(log: MemoryLog, filters: Sequence[str], **options: Any) -> AsyncIterator[Message]:
+        async for message in scan(log, filters, **options):
+            if message.subject != cursor:
+                yield message
+
+    monkeypatch.setattr(MemoryLog, "scan", overtaken)
+    report = await audit(bed.bus, CONSUMES)
+
+    assert report.findings == ()
 
 
 async def test_with_events_that_age_a_missing_cause_is_a_warning(bed: Bed) -> None:

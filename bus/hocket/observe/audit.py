@@ -95,6 +95,11 @@ async def audit(bus: Bus, consumes: Mapping[str, Collection[str]], *, ageing: bo
         names = Names(bus.domain, shard)
         async with aclosing(log.scan([names.everything])) as messages:
             kept = [m async for m in messages if not m.subject.startswith(names.all_blobs)]
+        # A cursor that was written anew while we read has left its place, and stands after the end of what we read.
+        known = {message.subject for message in kept}
+        cursors = [names.cursor(agent) for agent in consumes]
+        newer = [await log.last(cursor) for cursor in cursors if cursor not in known]
+        kept += [message for message in newer if message is not None]
         reports.append(judge(sorted_out(kept, shard), consumes, ageing=ageing))
     return Report(
         events=sum(report.events for report in reports),
