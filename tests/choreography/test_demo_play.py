@@ -32,6 +32,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 SERVICES = Path(__file__).parents[2] / "services"
 CREW = ("coordinator", "librarian", "planner", "publisher", "researcher", "reviewer", "writer")
 DOCUMENTS = 12
+ATTEMPTS_MAX = 5
+"""How often a blow that came too late is dealt again."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,9 @@ async def test_one_service_killed_with_work_in_hand_changes_nothing(scene: Scene
     strikes = [s for s in plan(scene.calm.account, scene.stage.services, random.Random(1)) if s.target == service]
 
     trial = await attack(scene.stage, scene.request, scene.calm, strikes)
+    for _ in range(ATTEMPTS_MAX):
+        if not trial.hits:  # the coordinator, for one, has answered after a few milliseconds
+            trial = await attack(scene.stage, scene.request, scene.calm, strikes)
 
     assert [invariant for invariant in trial.invariants if not invariant.holds] == []
     assert trial.hits, "every blow came too late to hit work in hand"
