@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 from tests.fault.ledger import CLIENT, ledger
-from tests.fault.services import hosted, journal, written
+from tests.fault.services import hosted, journal, until, written
 
 from hocket_schemas.envelope import Envelope
 
@@ -60,7 +60,9 @@ async def test_twenty_steps_survive_ten_kills_and_none_that_was_finished_is_done
             envelope = Envelope(id="one", source="/test", type="climb.begun.v1", data={}, partitionkey="k")
             await bus.publish_envelope(envelope)
             for _ in range(KILLS):
-                await asyncio.sleep(rng.random() * 0.2)
+                before = sum(outside.calls().values())
+                await until(lambda before=before: sum(outside.calls().values()) > before)
+                await asyncio.sleep(rng.random() * 0.15)  # sometimes the next step has begun by then
                 fleet.kill("climber")
                 await fleet.ready(30)
             delivery = await anext(ended)
@@ -72,4 +74,4 @@ async def test_twenty_steps_survive_ten_kills_and_none_that_was_finished_is_done
     again = {name: count - 1 for name, count in calls.items() if count > 1}
     assert len(calls) == 20
     assert sum(again.values()) <= KILLS, "each kill leaves one step unfinished, and that one alone is done again"
-    assert sum(again.values()) >= KILLS // 3, "hardly anything was killed at work, so nothing was proved"
+    assert sum(again.values()) >= KILLS // 2, "hardly anything was killed at work, so nothing was proved"
