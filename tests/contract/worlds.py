@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Sized
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Protocol
 
 from hocket.errors import OutcomeUnknown, Unavailable
@@ -89,6 +90,12 @@ class MemoryWorld:
         self._server.start()
 
 
+def stopped(pid: int) -> bool:
+    """Whether every thread of a process has stopped; where nobody can tell, it is taken for granted."""
+    states = [task.read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) <= {"T"}
+
+
 class _SettableClock:
     at_s = 1_767_225_600.0
 
@@ -123,6 +130,9 @@ class JetStreamWorld:
     async def unanswered(self) -> AsyncIterator[None]:
         assert self._own
         self._own.pause()
+        # Its threads stop one by one, and until then one may answer.
+        while not stopped(self._own.pid):  # noqa: ASYNC110 - nobody tells us of what happens there
+            await asyncio.sleep(0.001)
         try:
             yield
         finally:
