@@ -136,9 +136,9 @@ async def _settle(
             case Create(settings):
                 answer = await api.ask(f"STREAM.CREATE.{stream}", settings.to_api(), until)
                 if _code(answer) != _NAME_IN_USE:  # else someone else was quicker
-                    _require(answer)
+                    wire.required(answer)
             case Update(settings):
-                _require(await api.ask(f"STREAM.UPDATE.{stream}", overlaid(config or {}, settings), until))
+                wire.required(await api.ask(f"STREAM.UPDATE.{stream}", overlaid(config or {}, settings), until))
         await pauses.next(f"stream {stream} does not become as wanted")
 
 
@@ -179,12 +179,12 @@ class JetStreamLog:
 
     async def end(self) -> Seq:
         """See `Log.end`."""
-        answer = _require(await self._api.ask(f"STREAM.INFO.{self.stream}", None, _deadline()))
+        answer = wire.required(await self._api.ask(f"STREAM.INFO.{self.stream}", None, _deadline()))
         return Seq(answer["state"]["last_seq"])
 
     async def leader(self) -> str | None:
         """The name of the server that leads this shard's stream; None on a single server or while none does."""
-        answer = _require(await self._api.ask(f"STREAM.INFO.{self.stream}", None, _deadline()))
+        answer = wire.required(await self._api.ask(f"STREAM.INFO.{self.stream}", None, _deadline()))
         return (answer.get("cluster") or {}).get("leader") or None
 
     async def server_version(self) -> str:
@@ -302,12 +302,12 @@ class JetStreamLog:
         if settings.durable:
             gone = await self._api.ask(f"CONSUMER.DELETE.{verb}", None, until)
             if _code(gone) != _CONSUMER_NOT_FOUND:
-                _require(gone)
+                wire.required(gone)
         body = {"stream_name": self.stream, "config": settings.to_api(), "action": "create"}
         made = await self._api.ask(f"CONSUMER.CREATE.{verb}", body, until)
         if _code(made) == _CONSUMER_EXISTS:
             return False
-        _require(made)
+        wire.required(made)
         return True
 
     @asynccontextmanager
@@ -326,7 +326,7 @@ class JetStreamLog:
 
     async def _total(self, consumer: str) -> int:
         """How many messages a consumer has sent, and how many it would send now."""
-        answer = _require(await self._api.ask(f"CONSUMER.INFO.{self.stream}.{consumer}", None, _deadline()))
+        answer = wire.required(await self._api.ask(f"CONSUMER.INFO.{self.stream}.{consumer}", None, _deadline()))
         return int(answer["delivered"]["consumer_seq"]) + int(answer["num_pending"])
 
     async def _newest_of(self, filters: Sequence[str]) -> int:
@@ -340,7 +340,7 @@ class JetStreamLog:
         answer = await self._api.ask(f"STREAM.MSG.GET.{self.stream}", {"last_by_subj": subject}, until)
         if _code(answer) == _MESSAGE_NOT_FOUND:
             return None
-        return wire.stored_message(_require(answer)["message"])
+        return wire.stored_message(wire.required(answer)["message"])
 
 
 def _deadline() -> float:
@@ -350,17 +350,6 @@ def _deadline() -> float:
 def _code(answer: Mapping[str, Any]) -> int:
     """The error code of an answer; 0: none."""
     return int((answer.get("error") or {}).get("err_code", 0))
-
-
-def _require(answer: dict[str, Any]) -> dict[str, Any]:
-    """The answer, unless it is an error."""
-    if "error" not in answer:
-        return answer
-    match wire.refusal(answer["error"]):
-        case wire.Refused(error):
-            raise error
-        case wire.Again(reason):
-            raise Unavailable(reason)
 
 
 class _Api:
@@ -391,7 +380,7 @@ class _Api:
         answer = await self.ask(f"STREAM.INFO.{name}", None, until)
         if _code(answer) == _STREAM_NOT_FOUND:
             return None
-        config: dict[str, Any] = _require(answer)["config"]
+        config: dict[str, Any] = wire.required(answer)["config"]
         return config
 
 

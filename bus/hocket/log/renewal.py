@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from hocket.errors import DomainInUse, LogError
+from hocket.errors import DomainInUse
 from hocket.log import wire
 from hocket.log.jetstream import JetStreamLog, require_version
 from hocket.log.jetstream_link import Link
@@ -86,26 +86,16 @@ async def _info(link: Link, stream: str) -> Mapping[str, Any] | None:
     answer = await _answer(link, f"STREAM.INFO.{stream}", {})
     if (answer.get("error") or {}).get("err_code") == _STREAM_NOT_FOUND:
         return None
-    return _require(answer)
+    return wire.required(answer)
 
 
 async def _ask(link: Link, verb: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    return _require(await _answer(link, verb, body))
+    return wire.required(await _answer(link, verb, body))
 
 
 async def _answer(link: Link, verb: str, body: Mapping[str, Any]) -> dict[str, Any]:
     frame = wire.Frame(f"$JS.API.{verb}", orjson.dumps(body) if body else b"")
     return wire.read(await link.ask([frame], asyncio.get_running_loop().time() + ANSWER_S))
-
-
-def _require(answer: dict[str, Any]) -> dict[str, Any]:
-    if "error" not in answer:
-        return answer
-    match wire.refusal(answer["error"]):
-        case wire.Refused(error):
-            raise error
-        case wire.Again(reason):
-            raise LogError(reason)
 
 
 __all__ = ["Renewal", "Room", "renewal"]

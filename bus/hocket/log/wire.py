@@ -194,6 +194,17 @@ def refusal(error: Mapping[str, Any]) -> Refused | Again:
     return Refused(Unavailable(text) if away else LogError(text))
 
 
+def required(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a request of ours, unless it is an error: that is raised."""
+    if "error" not in answer:
+        return answer
+    match refusal(answer["error"]):
+        case Refused(error):
+            raise error
+        case Again(reason):
+            raise Unavailable(reason)
+
+
 def stored_message(body: Mapping[str, Any]) -> Message:
     """The message in an answer of `STREAM.MSG.GET`."""
     headers = own_headers(b64decode(body.get("hdrs", "")))
