@@ -12,7 +12,8 @@ from hocket import Agent, Context, Event
 from hocket.client import open_bus
 from hocket.clock import LoopClock
 from hocket.errors import NotFound
-from hocket.log.memory import MemoryServer
+from hocket.log.base import Write
+from hocket.log.memory import Faults, MemoryServer
 from hocket.memory import Memory, Question, Recalled, remember
 from hocket.memory.forgetting import claims, forget
 from hocket.memory.traces import traces, traces_in
@@ -112,6 +113,8 @@ def test_what_was_forgotten_keeps_its_place_among_causes_and_effects() -> None:
             report = await audit(bed.bus, {"clerk": [Asked.event_type, Remembered.event_type]})
             assert (report.findings, report.handled) == ((), 4)
             [answer, _] = [each async for each in bed.bus.read(Answered)]
+            led_to = (await why(bed.bus, "ada")).led_to
+            assert [fact.type for fact in led_to] == [Remembered.event_type, Answered.event_type]
             chain = await why(bed.bus, answer.envelope.id)
             assert [fact.type for fact in chain.facts] == [Asked.event_type, Remembered.event_type, Answered.event_type]
             assert "oats" not in str(chain)
@@ -131,6 +134,23 @@ def test_what_a_forgotten_fact_has_superseded_does_not_come_back() -> None:
             return found + texts(await memory.ask(bed.bus, Question()))
 
     assert run_virtual(live()) == []
+
+
+def test_what_is_forgotten_is_told_also_when_the_answer_of_the_append_is_lost() -> None:
+    faults = Faults()
+
+    async def live() -> None:
+        async with Bed() as bed:
+            await bed.publish(Remembered(text="likes oats", about="ada"), key="k")
+            async with open_bus([bed.server.connect(faults)], publisher="test", clock=bed.server.clock) as bus:
+                faults.lose_answer = 1.0
+
+                done = await forget(bus, "ada", by="ann")
+
+                assert (done.texts, len(done.erased), len(done.events)) == (("likes oats",), 1, 1)
+                assert len(await claims(bus, "ada")) == 1
+
+    run_virtual(live())
 
 
 def test_a_copy_in_a_state_is_named_and_a_journal_holds_none() -> None:
@@ -208,6 +228,27 @@ def test_a_subject_is_forgotten_on_every_shard() -> None:
             assert await memory.ask(bus, Question(), as_of=before) == []
 
     run_virtual(live())
+
+
+def test_a_log_that_was_brought_back_is_recalled_on_every_shard(tmp_path: Path) -> None:
+    async def live() -> list[str]:
+        clock, path = LoopClock(), tmp_path / "facts.sqlite"
+        servers = [MemoryServer(shard=shard, clock=clock) for shard in range(2)]
+        async with open_bus([server.connect() for server in servers], publisher="test", clock=clock) as bus:
+            for n in range(10):
+                await bus.publish(Remembered(text=f"fact {n}", about="ada"), key=f"key-{n}")
+            copied = servers[1].since(1, ["hocket.1.>"], 99)
+            servers[1].store([Write(f"hocket.1.act.later.{n}", b"{}") for n in range(3)])
+            known = texts(await Memory(path).ask(bus, Question(most=99)))
+        restored = MemoryServer(shard=1, clock=clock)
+        for message in copied:
+            restored.store([Write(message.subject, message.data, headers=message.headers)])
+        logs = [servers[0].connect(), restored.connect()]
+        async with open_bus(logs, publisher="test", clock=clock) as bus:
+            assert sorted(texts(await Memory(path).ask(bus, Question(most=99)))) == sorted(known)
+        return known
+
+    assert len(run_virtual(live())) == 10
 
 
 def test_a_lie_about_what_was_forgotten_is_found() -> None:

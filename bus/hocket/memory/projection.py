@@ -146,8 +146,8 @@ class Memory:
             if not opened.compared:
                 await _compare(opened.index, logs)
                 opened.compared = True
-            for shard, log in enumerate(logs):
-                await _read(opened.index, log, shard, wanted[shard])
+            while not all([await _read(opened.index, log, n, wanted[n]) for n, log in enumerate(logs)]):
+                pass  # the rows were thrown away, those of the shards before as well
             return opened.index.position
 
     def _of(self, logs: Sequence[Log]) -> _Open:
@@ -165,8 +165,8 @@ def _in_domain(moment: M, logs: Sequence[Log]) -> M:
     return moment
 
 
-async def _read(index: Index, log: Log, shard: int, wanted: int) -> None:
-    """Read on to the log's end, at least to a sequence."""
+async def _read(index: Index, log: Log, shard: int, wanted: int) -> bool:
+    """Read on to the log's end, at least to a sequence. False: the rows were of another log, and all are gone."""
     loop = asyncio.get_running_loop()
     until_s = loop.time() + INCLUDED_S
     while True:
@@ -177,8 +177,9 @@ async def _read(index: Index, log: Log, shard: int, wanted: int) -> None:
             await asyncio.sleep(LOOK_S)
         elif index.position[shard] > end:
             index.clear()  # of a log that was brought back from a copy
+            return False
         elif index.position[shard] == end or await _read_to(index, log, shard, end):
-            return
+            return True
 
 
 async def _compare(index: Index, logs: Sequence[Log]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hocket.client import Bus, Delivery
 from hocket.errors import NotFound
+from hocket.forgotten import in_its_place
 from hocket.ids import cause_of
 from hocket.observe.deeds import Handled, Handling, deeds
 from hocket.observe.fact import Fact, fact_of
@@ -121,7 +122,8 @@ async def followers(bus: Bus, fact: Fact) -> list[Fact]:
         asked = []
         for first in range(0, len(filters), FILTERS_MAX):
             async with aclosing(log.scan(filters[first : first + FILTERS_MAX])) as messages:
-                async for message in messages:
+                async for stored in messages:
+                    message = in_its_place(stored)
                     if message.seq not in found:
                         follower = fact_of(Delivery(message, fact.shard, address(message.subject)))
                         found[message.seq] = follower
