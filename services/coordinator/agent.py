@@ -1,5 +1,6 @@
 """The coordinator follows every saga to its end, and has undone what must be undone. It watches; it never routes."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -105,9 +106,10 @@ async def look_after(event: UndoAwaited, ctx: Context[Record]) -> None:
     say(ctx, ctx.state.overdue(ctx.now().timestamp()))
 
 
-async def watch(policy: Saga, quiet: timedelta, ctx: Context[Record]) -> None:
+async def watch(policy: Saga, ctx: Context[Record]) -> None:
     """Look whether the time is up, or whether nothing was heard for too long; and when to look again."""
-    now_s, quiet_s = ctx.now().timestamp(), quiet.total_seconds()
+    now_s = ctx.now().timestamp()
+    quiet_s = policy.quiet.total_seconds() if policy.quiet else math.inf
     next_s = now_s + quiet_s
     if not ctx.reminded:
         ctx.state.deadline_s = now_s + policy.deadline.total_seconds()
@@ -150,8 +152,9 @@ def follow(event_type: type[Event], policies: Sequence[Saga]) -> None:
             heed(ctx, lambda: end(ctx.state, ctx))
         if begun is None or not ctx.state.starts(begun, ctx.envelope.id):
             return
-        if begun.quiet is not None and (not ctx.reminded or ctx.state.deadline_s):
-            await watch(begun, begun.quiet, ctx)
+        # What was begun with a watch goes on with it, also without `quiet`: its reminders come before its deadline.
+        if ctx.state.deadline_s if ctx.reminded else begun.quiet is not None:
+            await watch(begun, ctx)
         elif ctx.reminded:
             say(ctx, ctx.state.expires(begun))
         else:

@@ -105,6 +105,27 @@ def test_a_saga_of_which_nothing_is_heard_is_told_of_once_and_shown() -> None:
     assert line.quiet_since < line.last
 
 
+def test_a_saga_that_began_with_a_watch_has_its_deadline_when_its_policy_has_none_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    early: list[Event] = []
+
+    async def script(bed: Bed) -> None:
+        await publish(bed, Asked())
+        object.__setattr__(TOLD, "quiet", None)
+        await bed.pass_time(2 * QUIET)
+        early.extend(bed.events(*SAID))
+        await bed.pass_time(DAY)
+
+    try:
+        said, _ = play(script)
+    finally:
+        object.__setattr__(TOLD, "quiet", QUIET)
+
+    assert early == []
+    assert [type(event) for event in said] == [SagaExpired, SagaCompensated]
+
+
 def test_a_quiet_saga_is_printed_with_what_was_heard_last(capsys: pytest.CaptureFixture[str]) -> None:
     async def script(bed: Bed) -> None:
         await publish(bed, Asked())
@@ -237,9 +258,9 @@ def test_nobody_looks_after_a_saga_that_has_ended_or_that_may_be_quiet() -> None
 
     async def left(bed: Bed) -> None:
         await publish(bed, AskedPatiently())
-        heads = [head.until_s for head in bed.runs(COORDINATOR)]
+        [until_s] = [head.until_s for head in bed.runs(COORDINATOR)]
         await bed.pass_time(3 * QUIET)
-        assert [head.until_s for head in bed.runs(COORDINATOR)] == heads
+        assert [head.until_s for head in bed.runs(COORDINATOR)] == [until_s]
 
     assert [type(each) for each in play(ended)[0]] == [SagaCompleted]
     assert play(left)[0] == []
