@@ -145,10 +145,14 @@ class Redaction:
         for name, said in list(vars(failure).items()):
             if type(said) in (str, list, dict, tuple):
                 vars(failure)[name] = self.value(said)
-        if failure.__cause__ is not None:
-            failure.__cause__ = self.failure(failure.__cause__)
-        if failure.__context__ is not None:
-            failure.__context__ = self.failure(failure.__context__)
+        cause, context, suppressed = failure.__cause__, failure.__context__, failure.__suppress_context__
+        failure.__cause__ = failure.__context__ = None  # off while they are gone through: a chain may come back here
+        if cause is not None:
+            failure.__cause__ = self.failure(cause)
+        if context is not None:
+            # `raise … from` names one twice: to go both ways would double the work at each link.
+            failure.__context__ = failure.__cause__ if context is cause else self.failure(context)
+        failure.__suppress_context__ = suppressed
         parts = failure.exceptions if isinstance(failure, BaseExceptionGroup) else ()
         told = "".join(format_exception_only(failure))
         if self.text(told) == told and all(self.failure(part) is part for part in parts):

@@ -101,6 +101,29 @@ def test_a_failure_that_cannot_be_changed_is_replaced(grouped: bool) -> None:
     assert KEY not in "".join(traceback.format_exception(shown))
 
 
+def test_a_chain_of_failures_is_gone_through_once_and_may_lead_back() -> None:
+    looked = 0
+
+    def look(text: str) -> str:
+        nonlocal looked
+        looked += 1
+        return text.replace(KEY, "…")
+
+    first = failure = ValueError(KEY)
+    for _ in range(12):
+        try:
+            raise RuntimeError(KEY) from failure
+        except RuntimeError as raised:
+            raised.__context__ = failure
+            failure = raised
+    first.__context__ = failure
+
+    shown = Redaction(rules=(look,)).failure(failure)
+
+    assert KEY not in "".join(traceback.format_exception(shown))
+    assert looked < 200, "not twice for each link"
+
+
 def test_outside_of_a_redaction_a_failure_is_left_as_it_is() -> None:
     failure = ValueError(KEY)
 
