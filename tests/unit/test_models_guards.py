@@ -79,18 +79,19 @@ def test_a_verdict_on_a_tool_is_obeyed_and_a_replay_decides_the_same(
     assert guard.asked[0].arguments == {"x": 1}
 
 
-@pytest.mark.parametrize(("option", "outcome", "seen"), [("approve", "['saw 1']", [1]), ("deny", "not approved", [])])
-def test_a_guard_may_have_people_decide(option: str, outcome: str, seen: list[int]) -> None:
+@pytest.mark.parametrize(("option", "outcome", "seen"), [("approve", "['saw 2']", [2]), ("deny", "not approved", [])])
+def test_a_guard_may_have_people_decide_about_what_will_be_done(option: str, outcome: str, seen: list[int]) -> None:
     script, looked, guard = Script([call("look", x=1)]), list[int](), OfTools(ask_people("It is far."))
+    further = OfTools(change(arguments={"x": 2}))
     asked = looking(script, looked)
 
     async def answer(ctx: Context) -> str:
-        return (await ask_model(ctx, asked, "look", guards=[guard])).output
+        return (await ask_model(ctx, asked, "look", guards=[further, guard])).output
 
     async def decide(case: Case) -> None:
         await two_days(case)
         [asked_for] = case.bed.events(ApprovalRequested)
-        assert (asked_for.question, asked_for.details) == ("May asked call look? It is far.", {"x": 1})
+        assert (asked_for.question, asked_for.details) == ("May asked call look? It is far.", {"x": 2})
         assert looked == []
         await case.bed.decide(option)
 
@@ -120,6 +121,41 @@ def test_changed_arguments_that_do_not_fit_are_the_models_to_mend() -> None:
     Case(answer).play()
 
     assert looked == []
+    assert len(script.requests) > 1, "the model was told, and asked again"
+
+
+@pytest.mark.parametrize(
+    ("guards", "after", "said"),
+    [
+        ([], OfTools(ask_people()), "after a call a guard may skip or deny, not approve"),
+        ([], OfTools(change(arguments={"x": 2})), "after a call a guard may skip or deny, not change"),
+        ([OfTools(change(messages=[]))], OfTools(PROCEED), "a call of a tool is changed by change(arguments=…)"),
+    ],
+)
+def test_a_verdict_that_does_not_apply_is_a_mistake_and_not_a_yes(
+    guards: list[OfTools], after: OfTools, said: str
+) -> None:
+    script, looked = Script([call("look", x=1)]), list[int]()
+    asked = looking(script, looked)
+
+    async def answer(ctx: Context) -> str:
+        return (await ask_model(ctx, asked, "look", capabilities=[Guarded(*guards, after=[after])])).output
+
+    assert said in Case(answer).play()
+
+
+def test_a_request_is_not_made_unchanged_when_a_guard_wants_it_changed_otherwise() -> None:
+    script = Script([call("look", x=1)])
+    asked = looking(script, [])
+
+    async def answer(ctx: Context) -> str:
+        return (await ask_model(ctx, asked, "look", guards=[wrongly])).output
+
+    async def wrongly(wanted: Call) -> Verdict:
+        return change(arguments={"x": 2})
+
+    assert "a request is changed by change(messages=…)" in Case(answer).play()
+    assert script.requests == []
 
 
 def test_what_a_tool_has_returned_may_be_withheld_or_replaced() -> None:

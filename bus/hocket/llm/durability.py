@@ -45,6 +45,9 @@ from hocket.redaction import Redaction
 METADATA = "hocket"
 """The key of a tool's metadata that is about its step: a Retry, or False for a tool that is no step."""
 
+ARGUMENTS = "hocket_arguments"
+"""The key of an approval's metadata for what a tool is to be called with, where that is not what the model wrote."""
+
 POLLS = "hocket_polls"
 """The key of a tool's metadata that lets a model call it with the same arguments as often as it likes."""
 
@@ -202,9 +205,10 @@ class Durable(BaseDurabilityCapability[AgentDepsT]):
             return None
         results = DeferredToolResults()
         for call in requests.approvals:
-            why = (requests.metadata.get(call.tool_call_id) or {}).get("reason")
+            told = requests.metadata.get(call.tool_call_id) or {}
+            why, shown = told.get("reason"), told.get(ARGUMENTS, call.args_as_dict())
             question = f"May {self.name} call {call.tool_name}?" + (f" {why}" if why else "")
-            results.approvals[call.tool_call_id] = await self._decided(inquiry, question, call.args_as_dict())
+            results.approvals[call.tool_call_id] = await self._decided(inquiry, question, shown)
         return results
 
     async def before_tool_execute(

@@ -15,7 +15,8 @@ from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCall
 from pydantic_ai.models import ModelRequestContext
 from pydantic_ai.tools import AgentDepsT
 
-from hocket.llm.durability import ANYBODY, Approvals, decided
+from hocket.errors import UsageError
+from hocket.llm.durability import ANYBODY, ARGUMENTS, Approvals, decided
 from hocket.llm.errors import Denied
 from hocket.llm.inquiry import current
 
@@ -134,10 +135,12 @@ class Guarded(AbstractCapability[AgentDepsT]):
                 case "deny":
                     raise ToolFailed(f"The call was denied: {verdict.reason}")
                 case "approve" if not ctx.tool_call_approved:
-                    raise ApprovalRequired({"reason": verdict.reason})
+                    raise ApprovalRequired({"reason": verdict.reason, ARGUMENTS: dict(wanted.arguments)})
                 case "change" if verdict.arguments is not None:
                     wanted = replace(wanted, arguments=verdict.arguments)
                     args = _validated(ctx, call.tool_name, verdict.arguments)
+                case "change":
+                    raise UsageError("a call of a tool is changed by change(arguments=…)")
         return args
 
     async def after_tool_execute(
@@ -159,6 +162,7 @@ class Guarded(AbstractCapability[AgentDepsT]):
                 raise ToolFailed(f"The result is withheld: {verdict.reason}")
             if verdict.word == "skip":
                 done = replace(done, result=verdict.result)
+            _only_after(verdict)
         return done.result
 
     async def wrap_model_request(
@@ -178,6 +182,8 @@ class Guarded(AbstractCapability[AgentDepsT]):
                 case "change" if verdict.messages is not None:
                     wanted = replace(wanted, messages=verdict.messages)
                     request_context.messages = verdict.messages
+                case "change":
+                    raise UsageError("a request is changed by change(messages=…)")
         done = replace(wanted, response=await handler(request_context))
         for guard in self.after:
             verdict = await _verdict(guard, done, "verdict after request")
@@ -185,6 +191,7 @@ class Guarded(AbstractCapability[AgentDepsT]):
                 raise Denied(f"{wanted.agent}: the answer was denied: {verdict.reason}")
             if verdict.word == "skip":
                 done = replace(done, response=ModelResponse(parts=[TextPart(str(verdict.result))]))
+            _only_after(verdict)
         assert done.response is not None, "it was made"
         return done.response
 
@@ -209,6 +216,12 @@ async def _verdict(guard: Guard, call: Call, step: str) -> Verdict:
 
     said = await inquiry.context.step_with(judged, step_name=f"{inquiry.name}: {step}", step_polls=True)
     return _VERDICT.validate_python(said)
+
+
+def _only_after(verdict: Verdict) -> None:
+    """What is done cannot be changed or approved any more: a guard that says so is mistaken, and is not ignored."""
+    if verdict.word in ("change", "approve"):
+        raise UsageError(f"after a call a guard may skip or deny, not {verdict.word}")
 
 
 def _validated(ctx: RunContext[Any], tool: str, arguments: dict[str, Any]) -> dict[str, Any]:

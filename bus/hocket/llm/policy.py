@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Final
 
 from hocket.errors import UsageError, WaitExpired
-from hocket.llm.hooks import Call, ModelCall, Verdict, deny, newest
+from hocket.llm.hooks import PROCEED, Call, ModelCall, Verdict, deny, newest
 from hocket.llm.inquiry import current
 from hocket_schemas.guards import CallJudged, CallProposed
 
@@ -27,7 +27,7 @@ class PolicyAgent:
     async def __call__(self, call: Call) -> Verdict:
         """Ask, and wait for the verdict."""
         if isinstance(call, ModelCall) and not self._requests:
-            return Verdict("proceed")
+            return PROCEED
         inquiry = current()
         if inquiry is None:
             raise UsageError("a policy agent is asked from a run; ask the agent by ask_model, in a handler")
