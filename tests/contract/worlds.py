@@ -130,10 +130,11 @@ class JetStreamWorld:
     async def unanswered(self) -> AsyncIterator[None]:
         assert self._own
         self._own.pause()
-        # Its threads stop one by one, and until then one may answer.
-        while not stopped(self._own.pid):  # noqa: ASYNC110 - nobody tells us of what happens there
-            await asyncio.sleep(0.001)
         try:
+            # Its threads stop one by one, and until then one may answer.
+            async with asyncio.timeout(10):
+                while not stopped(self._own.pid):  # noqa: ASYNC110 - nobody tells us of what happens there
+                    await asyncio.sleep(0.001)
             yield
         finally:
             self._own.resume()

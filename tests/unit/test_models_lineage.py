@@ -15,7 +15,6 @@ from hocket.cli.lineage import print_calls, print_origins
 from hocket.cli.output import print_json
 from hocket.errors import UsageError
 from hocket.llm import Choice, Durable, Keep, Passage, Template, ask_model, found
-from hocket.llm.lineage import cost_of
 from hocket.llm.prompts import Made
 from hocket.observe.lineage import Call, content_of, origins_in
 from hocket.observe.why import Chain, why
@@ -220,17 +219,3 @@ def test_an_item_is_named_by_the_text_that_it_had() -> None:
         size=42,
         source="notes/cursor.md:3",
     )
-
-
-async def test_a_cost_is_told_when_a_price_is_known() -> None:
-    from pydantic_ai.messages import ModelResponse
-    from pydantic_ai.usage import RequestUsage
-
-    usage = RequestUsage(input_tokens=1_000_000, output_tokens=1000)
-
-    known = cost_of(ModelResponse(parts=[], usage=usage, model_name="gpt-4o-mini", provider_name="openai"))
-
-    assert known is not None
-    assert 0.1 < known < 1
-    assert cost_of(ModelResponse(parts=[], usage=usage, model_name="nobody-knows", provider_name="nobody")) is None
-    assert cost_of(ModelResponse(parts=[])) is None

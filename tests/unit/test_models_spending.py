@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -200,3 +201,6 @@ def test_prices_are_those_of_the_maintained_table() -> None:
     assert known is not None
     assert 0 < known < 100
     assert cost_of(ModelResponse(parts=[], usage=usage, model_name="nobody-knows", provider_name="openai")) is None
+    assert cost_of(ModelResponse(parts=[])) is None
+    billed = RequestUsage(input_tokens=1_000_000, cost=Decimal("0.5"))
+    assert cost_of(ModelResponse(parts=[], usage=billed, model_name="gpt-4o", provider_name="openai")) == 0.5

@@ -42,7 +42,7 @@ class Opening:
             for work in list(running):
                 left_s = work.started_s + slow_s - loop.time()
                 if left_s > 0:
-                    wait_s = max(left_s, slow_s / 4)
+                    wait_s = min(wait_s, max(left_s, slow_s / 4))
                     break
                 if work.run is None and work.received is not None:
                     self.open(work, work.received)

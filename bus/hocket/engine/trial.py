@@ -24,6 +24,7 @@ from hocket.engine.failures import take_note
 from hocket.engine.handling import Dead, Received
 from hocket.engine.transition import Tenure, Transition
 from hocket.errors import ProcessEnded
+from hocket.failures import told
 from hocket.policy import Limits
 from hocket.process import Process
 from hocket.run import Run
@@ -105,10 +106,10 @@ class Trials:
         if known.entries < entries and ends > 1:
             ends = 1  # it remembers more than it did: it comes to its end in pieces, whoever ends its process
         most = max(ENDS_MIN, received.handler.retry.attempts_max)
+        ended = ProcessEnded(f"its process ended {ends} times while it was handled")
         if ends >= most:
-            return Dead(ProcessEnded(f"its process ended {ends} times while it was handled"), ends)
-        now = rfc3339(self._process.clock.now_s())
-        take_note(run, now, f"ProcessEnded: its process ended {ends} times while it was handled")
+            return Dead(ended, ends)
+        take_note(run, rfc3339(self._process.clock.now_s()), told(ended))
         note(logging.WARNING, "tried alone", agent=self._tenure.agent, id=received.envelope.id, ends=ends)
         self._process.trying(received.envelope.id)
         await self._write(Tried(known.seq, ends, begun=True, entries=entries))

@@ -14,6 +14,7 @@ from pydantic_ai.settings import ModelSettings
 
 from hocket.blob import Blob, Left
 from hocket.llm.prompts import BYTES_PER_TOKEN, Made
+from hocket.llm.spending import cost_of
 from hocket_schemas.lineage import ContextItem, ModelCall
 
 CONTENTS_MAX = 200
@@ -83,6 +84,7 @@ def record_of(
         items.append(_item(part, blob, kept=kept))
         tokens += items[-1].tokens
     items.reverse()
+    prompt = Blob.of("\n".join(item.digest for item in items).encode()).digest
     templates = [item.template for item in items if item.template is not None]
     left_out = [item for part in parts for made_of in part.made_of for item in made_of.left_out]
     dropped = items[:-ITEMS_MAX]
@@ -96,7 +98,7 @@ def record_of(
         model=model,
         provider=response.provider_name or "",
         parameters=redact(_parameters(params.model_settings)),
-        prompt=Blob.of("\n".join(Blob.of(part.content).digest for part in parts).encode()).digest,
+        prompt=prompt,
         template=templates[-1] if templates else None,
         context=items,
         left_out=left_out[:ITEMS_MAX],
@@ -111,16 +113,6 @@ def record_of(
         finish=response.finish_reason or "",
     )
     return Left(call.model_dump_json(exclude_defaults=True).encode(), tuple(contents.values()))
-
-
-def cost_of(response: ModelResponse) -> float | None:
-    """What an answer costs by the list price, in US dollars; None when no price is known."""
-    if not response.model_name:
-        return None
-    try:
-        return float(response.cost().total_price)
-    except (LookupError, ValueError, ArithmeticError):
-        return None
 
 
 def _window(params: ModelRequestParams, inquiry: str, redact: Redact) -> Iterator[_Part]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 from genai_prices import calc_price
@@ -89,19 +88,22 @@ def used_up(reserved: Spends, estimate: Estimate) -> Callable[[Any], Spends]:
 
     def of(response: ModelResponse) -> Spends:
         usage, price = response.usage, estimate.prices.get(response.model_name or "")
-        cost = price.of(usage) if price else float(known) if (known := cost_of(response)) is not None else reserved.cost
+        known = price.of(usage) if price else cost_of(response)
+        cost = reserved.cost if known is None else known
         return Spends(tokens=usage.input_tokens + usage.output_tokens, cost=cost)
 
     return of
 
 
-def cost_of(response: ModelResponse) -> Decimal | None:
+def cost_of(response: ModelResponse) -> float | None:
     """What an answer has cost, as its provider or the table of prices says; None: nobody knows."""
     if response.usage.cost is not None:
-        return response.usage.cost
+        return float(response.usage.cost)
+    if not response.model_name:
+        return None
     try:
-        return response.cost().total_price
-    except (LookupError, ValueError, AssertionError):  # no such model, tokens that do not add up, no model named
+        return float(response.cost().total_price)
+    except (LookupError, ValueError, ArithmeticError):  # no such model, or tokens that do not add up
         return None
 
 
