@@ -88,7 +88,7 @@ class ModelCall(_Value):
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cost: float | None = None
-    """In US dollars by the list price; None: no price is known."""
+    """In US dollars as its provider or the list price says; None: no price is known."""
 
     output: str
     """Digest of the answer."""
