@@ -1,9 +1,13 @@
-"""What all tests may share: one real server for each worker, and a domain of its own for each test."""
+"""What all tests may share: one real server for each worker, a domain of its own for each test, and spans."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from hocket.ids import fresh
 from hocket.log.server import EmbeddedServer
@@ -23,3 +27,14 @@ async def nats_url() -> AsyncIterator[str]:
 def domain() -> str:
     """A domain that no other test uses."""
     return fresh()
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
+    """What an installed SDK would export."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    yield exporter
+    provider.shutdown()

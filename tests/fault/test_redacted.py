@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic_ai import Agent as Asked
 from pydantic_ai import Tool
@@ -70,18 +67,6 @@ class Done(Event, type="redacted.done.v1", catalog=EVENTS):
 
 class Failing(Event, type="redacted.failing.v1", catalog=EVENTS):
     pass
-
-
-@pytest.fixture
-def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
-    """What an installed SDK would export, the content of conversations included."""
-    exporter, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
-    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
-    monkeypatch.setenv(CAPTURE_CONTENT, "true")
-    yield exporter
-    provider.shutdown()
 
 
 @pytest.fixture
@@ -158,8 +143,14 @@ def pem(body: str) -> str:
 
 @pytest.mark.parametrize("redaction", [REDACTION, None], ids=["redacted", "as it is"])
 async def test_of_twenty_secrets_none_is_in_the_log_in_spans_or_in_lines(
-    tmp_path: Path, domain: str, spans: InMemorySpanExporter, lines: io.StringIO, redaction: Redaction | None
+    tmp_path: Path,
+    domain: str,
+    spans: InMemorySpanExporter,
+    lines: io.StringIO,
+    redaction: Redaction | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv(CAPTURE_CONTENT, "true")
     errand, stored, done = Errand(redaction), list[bytes](), ""
 
     async with EmbeddedServer(tmp_path / "server") as server, jetstream.connect(server.url, domain=domain) as logs:
