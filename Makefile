@@ -30,8 +30,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## write a cited brief with a crew of seven services
 	$(BIN)/hocket demo --yes
 
-test: $(STAMP) ## run every test, two at a time
-	$(BIN)/python -m pytest -n 2
+test: $(STAMP) ## run every test, four at a time: most of them wait
+	$(BIN)/python -m pytest -n 4
 
 lint: $(STAMP) ## check style and format
 	$(BIN)/ruff check .
