@@ -4,7 +4,10 @@ A process is named by the machine's boot, its PID namespace, its PID and when it
 process is taken for it. What another machine, container or system says of itself is never known to have ended.
 """
 
+import asyncio
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,12 +25,9 @@ def own_name() -> str | None:
 
 def has_ended(name: str | None) -> bool:
     """Whether the process of that name is certainly gone."""
-    if name is None or name == own_name():
+    pid = _pid_of(name)
+    if pid is None:
         return False
-    around, _, process = name.rpartition("/")[0].rpartition("/")
-    if not around or around != _around() or not process.isdecimal():
-        return False
-    pid = int(process)
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -35,7 +35,57 @@ def has_ended(name: str | None) -> bool:
     except (PermissionError, OverflowError):
         return False
     stat = _stat(pid)
-    return stat is not None and (stat[0] in _ENDED or f"{around}/{pid}/{stat[1]}" != name)
+    return stat is not None and (stat[0] in _ENDED or f"{_around()}/{pid}/{stat[1]}" != name)
+
+
+@contextmanager
+def watching(name: str | None, ended: Callable[[], None]) -> Iterator[None]:
+    """Have the running loop call `ended`, once, as soon as the process of that name has ended, while the block lasts.
+
+    Where the system tells nothing of it, nothing is called: then look with `has_ended`, or wait for a silence.
+    """
+    watch = _opened(name)
+    heard = False
+
+    def hear() -> None:
+        nonlocal heard
+        if watch is not None:
+            loop.remove_reader(watch)
+        if not heard:
+            heard = True
+            ended()
+
+    loop = asyncio.get_running_loop()
+    try:
+        if watch is not None:
+            loop.add_reader(watch, hear)
+        # It may have ended before, and its number be another's by now. Whoever has the name now had it then too.
+        if has_ended(name):
+            hear()
+        yield
+    finally:
+        if watch is not None:
+            loop.remove_reader(watch)
+            os.close(watch)
+
+
+def _opened(name: str | None) -> int | None:
+    """A descriptor that becomes readable when whoever has that process's number now ends; None: there is none."""
+    pid = _pid_of(name)
+    if pid is None or not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except (OSError, OverflowError):  # gone already, or not to be had here
+        return None
+
+
+def _pid_of(name: str | None) -> int | None:
+    """The number of another process that this one can ask about; None: the name says nothing here."""
+    if name is None or name == own_name():
+        return None
+    around, _, process = name.rpartition("/")[0].rpartition("/")
+    return int(process) if around and around == _around() and process.isdecimal() else None
 
 
 @lru_cache(maxsize=1)

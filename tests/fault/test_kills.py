@@ -161,9 +161,19 @@ async def until_owner(seen: health.Health, name: str, within_s: float) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_killed_owner_is_followed_by_the_standby_within_eight_seconds(
+async def until_standby(seen: health.Health, name: str) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            if name in {card.instance for card in seen.fresh(asyncio.get_running_loop().time())}:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_a_killed_owner_is_followed_by_the_standby_on_its_machine_without_waiting_for_a_silence(
     service: Path, nats_url: str, domain: str
 ) -> None:
+    patient = COUNTER.replace('"counter", ', '"counter", limits=Limits(silence_s=600, silence_at_start_s=600), ')
+    (service / "agent.py").write_text(patient.replace("Event\n", "Event, Limits\n", 1))
     async with AsyncExitStack() as stack:
         logs = await stack.enter_async_context(jetstream.connect(nats_url, domain=domain))
         seen = await stack.enter_async_context(health.listening(logs))
@@ -171,6 +181,7 @@ async def test_a_killed_owner_is_followed_by_the_standby_within_eight_seconds(
         first = await stack.enter_async_context(instance(service, nats_url, domain, "first"))
         await until_owner(seen, "first", 20)
         await stack.enter_async_context(instance(service, nats_url, domain, "second"))
+        await until_standby(seen, "second")
         await asyncio.gather(*(order(bus, n) for n in range(300)))
 
         first.kill()

@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import orjson
 import pytest
 
-from hocket.engine.owner import Claim, Pulse, holder
-from hocket.lifeline import has_ended, own_name
-from hocket.log.base import Write
+from hocket.engine.owner import Claim, Holder, Pulse, holder
+from hocket.lifeline import has_ended, own_name, watching
+from hocket.log.base import Seq, Write
 from hocket.log.memory import MemoryServer
 from hocket.policy import Limits
 from hocket.subjects import Names
@@ -19,6 +20,7 @@ from hocket.subjects import Names
 pytestmark = pytest.mark.skipif(own_name() is None, reason="the system tells nothing of processes")
 
 NAMES = Names("hocket", 0)
+PATIENT = Limits(silence_s=3600, silence_at_start_s=3600)
 
 OTHER = """
 from hocket.lifeline import own_name
@@ -74,19 +76,97 @@ def test_of_other_machines_and_of_nonsense_nothing_is_known(name: str | None) ->
     assert not has_ended(name)
 
 
+async def test_who_watches_hears_of_an_end_at_once_and_only_once(other: subprocess.Popen[str]) -> None:
+    name, ended, calls = name_of(other), asyncio.Event(), 0
+
+    def hear() -> None:
+        nonlocal calls
+        calls += 1
+        ended.set()
+
+    with watching(name, hear):
+        other.kill()
+        async with asyncio.timeout(6):
+            await ended.wait()
+        await asyncio.sleep(0)
+
+    assert calls == 1
+
+
+async def test_who_watches_another_process_with_the_same_number_hears_that_the_one_meant_has_ended(
+    other: subprocess.Popen[str],
+) -> None:
+    around, _, started = name_of(other).rpartition("/")
+    heard: list[str] = []
+
+    with watching(f"{around}/{int(started) - 1}", lambda: heard.append("ended")):
+        pass
+
+    assert heard == ["ended"]
+
+
+@pytest.mark.parametrize("name_of", [lambda: None, own_name, lambda: "elsewhere/pid:[1]/1/1"])
+async def test_nobody_watches_himself_nor_what_is_elsewhere(name_of: Callable[[], str | None]) -> None:
+    name = name_of()
+    before = len(os.listdir("/proc/self/fd"))
+
+    with watching(name, lambda: None):
+        meanwhile = len(os.listdir("/proc/self/fd"))
+
+    assert meanwhile == before
+
+
+async def test_a_watch_leaves_nothing_open(other: subprocess.Popen[str]) -> None:
+    name, before = name_of(other), len(os.listdir("/proc/self/fd"))
+
+    with watching(name, lambda: None):
+        meanwhile = len(os.listdir("/proc/self/fd"))
+
+    assert (meanwhile - before, len(os.listdir("/proc/self/fd"))) == (1, before)
+
+
 async def test_an_owner_whose_process_has_ended_is_not_waited_for(other: subprocess.Popen[str]) -> None:
     log = MemoryServer().connect()
     claim = Claim("other", "2026-01-01T00:00:00.000Z", process=name_of(other))
-    await log.append([Write(NAMES.owner("counter"), claim.to_json())])
+    token = await log.append([Write(NAMES.owner("counter"), claim.to_json())])
     alive = await holder(log, NAMES, "counter", "mine")
-    waiting = asyncio.create_task(
-        Pulse("mine").silence(claim, Limits(silence_s=3600, silence_at_start_s=8.0), asyncio.Event())
-    )
+    waiting = asyncio.create_task(Pulse("mine").silence(Holder(claim, token), PATIENT, asyncio.Event()))
 
     other.kill()
     other.wait()
     async with asyncio.timeout(6):
-        await waiting
+        silent = await waiting
 
-    assert alive == claim
+    assert alive == Holder(claim, token)
+    assert not silent
     assert await holder(log, NAMES, "counter", "mine") is None
+
+
+def heartbeat(role: str, token: int) -> bytes:
+    return orjson.dumps({"instance": "other", "role": role, "token": token})
+
+
+@pytest.mark.parametrize(
+    ("said", "looks_again"),
+    [
+        (heartbeat("released", 7), True),
+        (heartbeat("owner", 8), True),
+        (heartbeat("owner", 7), False),
+        (heartbeat("standby", 0), False),
+        (b"nonsense", False),
+    ],
+)
+async def test_a_claim_is_looked_at_again_as_soon_as_its_owner_leaves_or_another_one_is_heard(
+    said: bytes, looks_again: bool
+) -> None:
+    pulse, stop = Pulse("mine"), asyncio.Event()
+    waiting = asyncio.create_task(pulse.silence(Holder(Claim("other", ""), Seq(7)), PATIENT, stop))
+    await asyncio.sleep(0)
+
+    pulse.hear(said)
+    pulse.hear(said)
+    await asyncio.wait([waiting], timeout=0.05)
+
+    assert waiting.done() == looks_again
+    stop.set()
+    assert not await waiting

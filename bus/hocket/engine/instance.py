@@ -24,7 +24,6 @@ from hocket.engine.schedules import Ticker
 from hocket.engine.transition import Tenure
 from hocket.engine.worker import Worker
 from hocket.errors import Fenced, LogError, MalformedEvent, PermissionDenied, TopologyMismatch
-from hocket.lifeline import has_ended
 from hocket.log.base import Expect, Log, Seq, Write
 from hocket.process import Process
 from hocket.subjects import Names, type_of
@@ -132,10 +131,9 @@ class Instance:
     async def _stand_by(self) -> None:
         """Wait until there is no owner any more, or for the stop."""
         limits = self.agent.limits
-        while claim := await owner.holder(self._log, self._names, self.agent.name, self._process.instance):
-            self._note("stands by", owner=claim.instance)
-            await self._pulse.silence(claim, limits, self._draining)
-            if self._draining.is_set() or not has_ended(claim.process):
+        while holder := await owner.holder(self._log, self._names, self.agent.name, self._process.instance):
+            self._note("stands by", owner=holder.claim.instance)
+            if await self._pulse.silence(holder, limits, self._draining) or self._draining.is_set():
                 return
 
     async def _own(self) -> None:

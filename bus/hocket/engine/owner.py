@@ -4,8 +4,10 @@ Safety comes from the claim's sequence alone, the fencing token; heartbeats only
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
 
 import orjson
 
@@ -14,7 +16,7 @@ from hocket.engine.cursor import Mark
 from hocket.engine.runs import Head
 from hocket.engine.schedules import Due
 from hocket.errors import MalformedEvent
-from hocket.lifeline import has_ended, own_name
+from hocket.lifeline import has_ended, own_name, watching
 from hocket.log.base import Expect, Log, Message, Seq, Write
 from hocket.policy import Limits
 from hocket.process import Process
@@ -86,13 +88,21 @@ class Found:
     """What is next due of each schedule that an owner before had."""
 
 
-async def holder(log: Log, names: Names, agent: str, instance: str) -> Claim | None:
+class Holder(NamedTuple):
+    """An owner that may be alive, as its claim says."""
+
+    claim: Claim
+    token: Seq
+
+
+async def holder(log: Log, names: Names, agent: str, instance: str) -> Holder | None:
     """The owner that may be alive; None: there was none ever, it has left, it has ended, or it is oneself."""
     message = await log.last(names.owner(agent))
     if message is None:
         return None
     claim = Claim.from_json(message.data)
-    return None if claim.released or claim.instance == instance or has_ended(claim.process) else claim
+    over = claim.released or claim.instance == instance or has_ended(claim.process)
+    return None if over else Holder(claim, message.seq)
 
 
 async def take_over(log: Log, names: Names, agent: str, process: Process, *, own: int = 0) -> Found:
@@ -154,8 +164,10 @@ class Pulse:
     def __init__(self, instance: str) -> None:
         self._instance = instance
         self._heard = False
-        self._released = False
         self._ever_heard = False
+        self._look_again: Callable[[], None] = _nobody
+        """Called when the claim that is waited for is not the newest any more, or its owner says that it leaves."""
+
         self.newest_token = 0
         """The highest token that any owner has told."""
 
@@ -169,20 +181,23 @@ class Pulse:
             return
         if mine or role == STANDBY:
             return
+        newer = token > self.newest_token
         self.newest_token = max(self.newest_token, token)
         if role == RELEASED:
-            self._released = True
+            self._look_again()
         elif token >= self.newest_token:
             self._heard = self._ever_heard = True
-            self._released = False
+            if newer:
+                self._look_again()
 
-    async def silence(self, claim: Claim, limits: Limits, stop: asyncio.Event) -> None:
-        """Wait until no owner has been heard for long enough, or one says that it leaves, or `stop` is set.
+    async def silence(self, holder: Holder, limits: Limits, stop: asyncio.Event) -> bool:
+        """Wait until no owner has been heard for long enough; True: that is so.
 
-        Or until the process behind the claim is seen to have ended: then somebody may have claimed since.
+        False as soon as the claim has to be looked at again, since its process has ended, its owner says that it
+        leaves or somebody says that he has claimed since; and when `stop` is set.
         """
-        loop, looks = asyncio.get_running_loop(), 0
-        self._released = self._heard = False
+        loop, looks, quiet = asyncio.get_running_loop(), 0, False
+        self._heard, self.newest_token = False, max(self.newest_token, holder.token)
         next_look: asyncio.TimerHandle
 
         def look_later() -> asyncio.TimerHandle:
@@ -190,21 +205,32 @@ class Pulse:
             return loop.call_later(silence_s / LOOKS_PER_SILENCE, look)
 
         def look() -> None:
-            nonlocal looks, next_look
+            nonlocal looks, quiet, next_look
             looks = 0 if self._heard else looks + 1
             self._heard = False
-            if looks == LOOKS_PER_SILENCE or self._released or has_ended(claim.process):
-                silent.reschedule(loop.time())
+            quiet = looks == LOOKS_PER_SILENCE
+            if quiet or has_ended(holder.claim.process):
+                wake()
             else:
                 next_look = look_later()
 
-        if has_ended(claim.process):
-            return
+        def wake() -> None:
+            if not waiting.expired():
+                waiting.reschedule(loop.time())
+
         next_look = look_later()
         try:
-            async with asyncio.timeout(None) as silent:
-                await stop.wait()
+            async with asyncio.timeout(None) as waiting:
+                self._look_again = wake
+                with watching(holder.claim.process, wake):
+                    await stop.wait()
         except TimeoutError:
             pass
         finally:
+            self._look_again = _nobody
             next_look.cancel()
+        return quiet
+
+
+def _nobody() -> None:
+    """Who has to look at the claim again while nobody waits."""
