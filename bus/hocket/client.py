@@ -26,9 +26,9 @@ from hocket.forgotten import in_its_place, is_tombstone
 from hocket.ids import fresh
 from hocket.log.base import APPEND_MESSAGES_MAX, Expect, Log, Message, Seq, Write
 from hocket.subjects import Address, Names, address, shard_of
-from hocket.telemetry import ATTRIBUTE_EVENT_ID, ATTRIBUTE_EVENT_TYPE, SPAN_PUBLISH, span
+from hocket.telemetry import ATTRIBUTE_EVENT_ID, ATTRIBUTE_EVENT_TYPE, SPAN_PUBLISH, span, tracing
 from hocket_schemas import gate
-from hocket_schemas.envelope import Envelope
+from hocket_schemas.envelope import Envelope, of_checked
 from hocket_schemas.event import Event
 
 EVENT_HEADERS = {"Content-Type": gate.CONTENT_TYPE}
@@ -190,6 +190,9 @@ class Bus:
         """Who its events come from."""
 
         self._clock = clock
+        self._source = f"/{self.domain}/{publisher}"
+        self._names = [Names(self.domain, shard) for shard in range(self.shards)]
+        self._tracing = tracing()  # once: it looks into the environment
         self.ingress = [_Ingress(log) for log in logs]
 
     async def publish(
@@ -254,18 +257,26 @@ class Bus:
 
         With `to` it is addressed to that agent alone, which handles it as it would any other of its type.
         """
-        key = envelope.partitionkey or envelope.correlationid or envelope.id
-        shard = shard_of(key, self.shards)
-        names = Names(self.domain, shard)
-        subject = names.event(key, self.publisher, envelope.id, 0, envelope.type)
-        if to is not None:
-            subject = names.command(to, key, envelope.id, 0, envelope.type)
+        if not self._tracing:
+            return await self._store(envelope, to, timeout_s, retention)
         attributes = {ATTRIBUTE_EVENT_ID: envelope.id, ATTRIBUTE_EVENT_TYPE: envelope.type}
         with span(SPAN_PUBLISH, attributes, kind=SpanKind.PRODUCER, traceparent=envelope.traceparent) as trace:
             if trace != envelope.traceparent:
                 envelope = replace(envelope, traceparent=trace)
-            write = Write(subject, gate.write(envelope), Expect(subject, 0), retention, EVENT_HEADERS)
-            seq, duplicate = await self.ingress[shard].publish(write, timeout_s)
+            return await self._store(envelope, to, timeout_s, retention)
+
+    async def _store(
+        self, envelope: Envelope, to: str | None, timeout_s: float, retention: timedelta | None
+    ) -> Receipt:
+        key = envelope.partitionkey or envelope.correlationid or envelope.id
+        shard = shard_of(key, self.shards)
+        names = self._names[shard]
+        if to is None:
+            subject = names.event(key, self.publisher, envelope.id, 0, envelope.type)
+        else:
+            subject = names.command(to, key, envelope.id, 0, envelope.type)
+        write = Write(subject, gate.write(envelope), Expect(subject, 0), retention, EVENT_HEADERS)
+        seq, duplicate = await self.ingress[shard].publish(write, timeout_s)
         return Receipt(envelope.id, key, envelope.correlationid or key, shard, seq, duplicate)
 
     @asynccontextmanager
@@ -359,14 +370,16 @@ class Bus:
 
     def _envelope(self, event: Event, key: str | None, saga: str | None, event_id: str | None) -> Envelope:
         saga = saga or key or event_id or fresh()
-        return Envelope(
-            id=event_id or fresh(),
-            source=f"/{self.domain}/{self.publisher}",
-            type=event.event_type,
-            data=event.model_dump(mode="json"),
-            time=self.now(),
-            partitionkey=key or saga,
-            correlationid=saga,
+        return of_checked(
+            {
+                "id": event_id or fresh(),
+                "source": self._source,
+                "type": event.event_type,
+                "data": event.model_dump(mode="json"),
+                "time": self.now(),
+                "partitionkey": key or saga,
+                "correlationid": saga,
+            }
         )
 
     def _filters(self, shard: int, types: Sequence[type[Event] | str], key: str | None) -> list[str]:

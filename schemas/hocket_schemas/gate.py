@@ -17,7 +17,7 @@ import orjson
 from pydantic import ValidationError
 
 from hocket_schemas import strict_json
-from hocket_schemas.envelope import AttributeValue, Envelope
+from hocket_schemas.envelope import AttributeValue, Envelope, of_checked
 from hocket_schemas.errors import (
     BadAttribute,
     DataRefused,
@@ -234,10 +234,7 @@ def _envelope(attributes: dict[str, Any], extensions: dict[str, AttributeValue],
         del attributes[name]
     attributes["data"] = data
     attributes["extensions"] = extensions
-    # What has just been checked need not go through __init__, which takes longer than all the checks.
-    envelope = object.__new__(Envelope)
-    object.__setattr__(envelope, "__dict__", attributes)
-    return envelope
+    return of_checked(attributes)
 
 
 def _judge(attributes: dict[str, Any]) -> dict[str, AttributeValue]:

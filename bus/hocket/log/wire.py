@@ -68,6 +68,7 @@ def check(writes: Sequence[Write], root: str) -> None:
     if not 1 <= len(writes) <= APPEND_MESSAGES_MAX:
         raise AppendTooLarge(f"{len(writes)} messages in one append, between 1 and {APPEND_MESSAGES_MAX} go")
     written: set[str] = set()
+    checked = NO_HEADERS
     for write in writes:
         subject = write.subject
         check_subject(subject)
@@ -78,9 +79,12 @@ def check(writes: Sequence[Write], root: str) -> None:
         if write.expect and write.expect.subject in written:
             # The server refuses this for ever with the code that otherwise means "try again".
             raise UsageError(f"{subject} expects something of {write.expect.subject}, which is written before it")
-        for name, value in (write.headers or NO_HEADERS).items():
-            if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
-                raise UsageError(f"header {name!r}: {value!r} for {subject} cannot travel")
+        headers = write.headers
+        if headers and headers is not checked:  # most writes of an append have the very same
+            for name, value in headers.items():
+                if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+                    raise UsageError(f"header {name!r}: {value!r} for {subject} cannot travel")
+            checked = headers
         written.add(subject)
 
 
