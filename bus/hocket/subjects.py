@@ -316,6 +316,11 @@ def address(subject: str) -> Address:
     return Address(kind, key, agent, cause, i, event_type)
 
 
+def handling_of(subject: str) -> tuple[str, ...]:
+    """The key, the agent and the cause in the subject of an event, or in what `Names.emitted` gives for all of them."""
+    return tuple(subject.split(".")[4:7])
+
+
 def type_of(subject: str) -> str:
     """The type that the subject of an event or command says, empty for any other; faster than `address`."""
     _, _, kind, *rest = subject.split(".", 5)

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 
 from hocket.crashpoints import Reach
@@ -17,6 +17,7 @@ from hocket.engine.transition import Cell, Tenure, Transition
 from hocket.errors import AppendTooLarge, Conflict, Fenced, LogError, StorageFull, Unavailable
 from hocket.log.base import APPEND_MESSAGES_MAX, Expect, Log, Seq, Write
 from hocket.policy import Limits
+from hocket.subjects import handling_of
 from hocket.telemetry import ATTRIBUTE_COUNT, SPAN_COMMIT, note, span, tracing
 
 GROUP_BYTES_MAX = 4 << 20
@@ -24,6 +25,9 @@ GROUP_BYTES_MAX = 4 << 20
 
 LARGE_BYTES_PER_S = 1 << 20
 """An append gets more time by its size, for lines no faster than this."""
+
+SUSPECTS_MIN = 2
+"""So few suspects are found out one by one."""
 
 HALVED_MIN = 16
 """From so many on, those who wait for one append are told in two halves."""
@@ -202,7 +206,11 @@ class Committer:
             with span(SPAN_COMMIT, {ATTRIBUTE_COUNT: len(writes)}) if self._tracing else nullcontext():
                 last = await self._append(group, writes)
         except (Conflict, AppendTooLarge) as error:
-            if len(group.transitions) + flush * len(group.tenures) > 1:
+            rest = await self._rest_of(group) if isinstance(error, Conflict) else group
+            if len(rest.transitions) < len(group.transitions):
+                if rest.transitions:
+                    await self._commit(rest)
+            elif len(group.transitions) + flush * len(group.tenures) > 1:
                 await self._commit_singly(group)
             elif group.transitions and isinstance(error, Conflict):
                 await self._refused(group.transitions[0], error)
@@ -231,6 +239,28 @@ class Committer:
                 note(logging.WARNING, "commit waits", cause=str(error), error=type(error).__name__)
                 await asyncio.sleep(wait_s)
                 wait_s = min(longest_s, wait_s * 2)
+
+    async def _rest_of(self, group: _Group) -> _Group:
+        """What is left of a refused group without the suspects that are in the log already: one question finds them.
+
+        Without it each of them would be an append of its own, in which everybody else waits.
+        """
+        suspects = {t.unless: t for t in group.transitions if t.unless is not None}
+        if len(suspects) < SUSPECTS_MIN:
+            return group
+        known = {tenure.fence.subject for tenure in group.tenures}  # a question that nothing answers takes longer
+        try:
+            async with aclosing(self._log.scan([*known, *suspects])) as messages:
+                found = {handling_of(m.subject) async for m in messages if m.subject not in known}
+        except LogError:
+            return group
+        rest = _Group()
+        for transition in group.transitions:
+            if transition.unless is not None and handling_of(transition.unless) in found:
+                self._untold.append((transition, False))
+            else:
+                rest.add(transition)
+        return rest
 
     async def _commit_singly(self, group: _Group) -> None:
         """Somebody's expectation failed: find whose, and do not let the others pay for it."""
