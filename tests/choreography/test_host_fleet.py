@@ -54,6 +54,29 @@ async def test_a_killed_service_is_started_again_alone_and_goes_on_at_once(
     assert [c for c in seen.changes if isinstance(c, Ended)] == [Ended("ada", -signal.SIGKILL, 0.0)]
 
 
+async def test_a_service_with_two_instances_goes_on_in_the_other_one_and_has_two_again(
+    services: Path, nats_url: str, domain: str, bus: Bus, seen: Seen
+) -> None:
+    make(services, "ada", top="instances = 2\n")
+
+    async with Fleet(services, url=nats_url, domain=domain, tell=seen) as fleet:
+        await fleet.ready(timeout_s=30)
+        both = fleet.pids
+        owns = await seen.until(lambda change: isinstance(change, Owns))
+        assert isinstance(owns, Owns)
+        killed = fleet.kill(owns.service)
+        follows = await seen.until(lambda change: isinstance(change, Owns) and change.service != owns.service)
+        await seen.until(lambda change: change == Started(owns.service, fleet.pids.get(owns.service, 0), again=True))
+        answer = await ask(bus, "ada", "again")
+        after = fleet.pids
+
+    assert set(both) == {"ada", "ada.2"} == {owns.service, follows.service} == set(after)
+    assert both[follows.service] == after[follows.service] == follows.pid
+    assert killed == both[owns.service] != after[owns.service]
+    assert answer == "Hello from ada, again!"
+    assert {change for change in seen.changes if isinstance(change, Left)} == {Left("ada"), Left("ada.2")}
+
+
 async def test_a_folder_that_comes_is_started_and_one_that_goes_is_stopped(
     services: Path, nats_url: str, domain: str, bus: Bus, seen: Seen
 ) -> None:

@@ -20,6 +20,7 @@ waits = ["a.decided.v1"]
 emits = ["a.given.v1"]
 memory_mib = 300
 max_concurrency = 16
+instances = 2
 
 [restart]
 restarts_max = 3
@@ -41,6 +42,7 @@ def test_a_complete_manifest_is_a_value() -> None:
         agents=("greeter",),
         memory_mib=300,
         max_concurrency=16,
+        instances=2,
         restarts=Restarts(restarts_max=3, window_s=120),
     )
 
@@ -67,6 +69,7 @@ def test_a_name_is_enough() -> None:
         ('name = "a"\nemits = ["b.asked.v1", "b.asked.v1"]', "'b.asked.v1' twice"),
         ('name = "a"\nmemory_mib = 0', "memory_mib is 0, wants a whole number from 1 on"),
         ('name = "a"\nmemory_mib = "1 GiB"', "memory_mib is '1 GiB', wants a whole number"),
+        ('name = "a"\ninstances = 0', "instances is 0, wants a whole number from 1 on"),
         ('name = "a"\nmax_concurrency = true', "max_concurrency is True, wants a whole number"),
         ('name = "a"\nrestart = 3', "restart is 3, wants a table"),
         ('name = "a"\n[restart]\nattempts = 3', "restart has an unknown key 'attempts', known are restarts_max"),

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from hocket import Agent, Context, Limits, Retry
 from hocket.beside import beside, pass_on_cancellation
 from hocket.clock import LoopClock
 from hocket.engine.cursor import Mark, Tried
-from hocket.engine.trial import Trials
+from hocket.engine.trial import COMPANY_S, Trials
 from hocket.errors import ConsumerLost
 from hocket.host.crew import Crew
 from hocket.log.memory import MemoryLog, MemoryServer
@@ -276,7 +276,7 @@ async def takeovers_of_the_last() -> int:
         for n in range(SUSPECTS):
             await bed.publish(Given(n=n), key=f"k{n}")
         for ends in (1, 2):  # the first time they are begun side by side, and all are under suspicion after the second
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(4.0)
             processes.cut()
             await processes.until(ends=ends)
         async with beside(kill()), asyncio.timeout(LIFE_S * SUSPECTS * 2):
@@ -311,3 +311,43 @@ def test_what_is_known_of_attempts_is_kept_for_what_is_unfinished_and_counted_wh
     assert ended.tried == (Tried(3, 2, False), Tried(7, 1, False, 5), Tried(9, 2, False))
     assert left.tried == (Tried(3, 1, False), Tried(9, 2, False))
     assert b"tried" not in Mark(7, (3,)).to_json()
+
+
+@pytest.mark.parametrize("another_comes", [True, False])
+def test_where_one_stood_by_suspects_wait_a_moment_for_another_to_stand_by_and_new_events_do_not(
+    another_comes: bool,
+) -> None:
+    agent, began_s, loop_s = Agent("followed", limits=LIMITS), dict[str, list[float]](), asyncio.get_running_loop
+
+    @agent.on(Given)
+    async def take(event: Given, ctx: Context) -> Taken:
+        began_s.setdefault(ctx.key, []).append(loop_s().time())
+        if ctx.key == "suspect" and len(began_s[ctx.key]) == 1:
+            await asyncio.sleep(1000)
+        return Taken(n=event.n)
+
+    async def main() -> tuple[float, float]:
+        async with Bed(server=MemoryServer(clock=LoopClock())) as bed:
+            bed.agents, log = (agent,), bed.server.connect()
+            async with AsyncExitStack() as processes:
+                life = asyncio.create_task(bed.crew_on(log, agent).run())
+                await bed.owned()
+                second = bed.crew(agent)
+                await processes.enter_async_context(beside(second.run()))
+                await bed.publish(Given(n=0), key="suspect")
+                await asyncio.sleep(1.1)  # the first one's heartbeats are known
+                log.kill()
+                life.cancel()
+                await second.owning()
+                owned_s = loop_s().time()
+                await bed.publish(Given(n=1), key="new")
+                await asyncio.sleep(0.4)
+                if another_comes:
+                    await processes.enter_async_context(beside(bed.crew(agent).run()))
+                await asyncio.sleep(2)
+        return began_s["suspect"][1] - owned_s, began_s["new"][0] - owned_s
+
+    suspect_s, new_s = run_virtual(main())
+
+    assert new_s < 0.1
+    assert suspect_s == pytest.approx(0.4 if another_comes else COMPANY_S, abs=0.1)

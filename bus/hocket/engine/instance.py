@@ -112,9 +112,9 @@ class Instance:
         while not self._draining.is_set():
             began_s = loop.time()
             try:
-                await self._stand_by()
+                stood_by = await self._stand_by()
                 if not self._draining.is_set():
-                    await self._own()
+                    await self._own(stood_by=stood_by)
             except* (PermissionDenied, TopologyMismatch):
                 raise
             except* (LogError, Fenced) as group:
@@ -128,15 +128,17 @@ class Instance:
             wait_s = shortest_s if loop.time() - began_s > longest_s else min(longest_s, wait_s * 2)
             await asyncio.sleep(wait_s * (0.5 + self._process.rng.random()))
 
-    async def _stand_by(self) -> None:
-        """Wait until there is no owner any more, or for the stop."""
-        limits = self.agent.limits
+    async def _stand_by(self) -> bool:
+        """Wait until there is no owner any more, or for the stop; return whether there was one."""
+        limits, waited = self.agent.limits, False
         while holder := await owner.holder(self._log, self._names, self.agent.name, self._process.instance):
             self._note("stands by", owner=holder.claim.instance)
+            waited = True
             if await self._pulse.silence(holder, limits, self._draining) or self._draining.is_set():
-                return
+                break
+        return waited
 
-    async def _own(self) -> None:
+    async def _own(self, *, stood_by: bool) -> None:
         """One tenure: claim, recover, then handle events until drained or until a doubt."""
         name = self.agent.name
         found = await owner.take_over(self._log, self._names, name, self._process, own=self._token)
@@ -144,6 +146,8 @@ class Instance:
         mark = found.mark or await self._first_mark(found.token)
         mark = mark.taken_over({head.seq for _, head in found.runs}, unclean=found.unclean)
         tenure = Tenure(name, self._names, found.token, found.doubt, Cursor(mark))
+        if stood_by:  # where there were two there may soon be two again
+            tenure.followed = self._pulse.followed
         cancels = Cancels(self._process.clock, heeds=self.agent.heeds_cancels)
         holds = Holds(name, heeds=self.agent.heeds_cancels)
         for request in await requested(self._log, self._names, until=found.token):

@@ -168,6 +168,9 @@ class Pulse:
         self._look_again: Callable[[], None] = _nobody
         """Called when the claim that is waited for is not the newest any more, or its owner says that it leaves."""
 
+        self.followed = asyncio.Event()
+        """Set when somebody is heard that stands by; since this instance has ceased to."""
+
         self.newest_token = 0
         """The highest token that any owner has told."""
 
@@ -179,7 +182,10 @@ class Pulse:
             mine = card["instance"] == self._instance
         except (ValueError, KeyError, TypeError):
             return
-        if mine or role == STANDBY:
+        if mine:
+            return
+        if role == STANDBY:
+            self.followed.set()
             return
         newer = token > self.newest_token
         self.newest_token = max(self.newest_token, token)
@@ -228,6 +234,7 @@ class Pulse:
             pass
         finally:
             self._look_again = _nobody
+            self.followed.clear()
             next_look.cancel()
         return quiet
 

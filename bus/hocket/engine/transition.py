@@ -32,6 +32,10 @@ class Tenure:
         self.lagging_since_s = 0.0
         """When the first of them was finished."""
 
+        self.followed = asyncio.Event()
+        """Whether somebody stands by who would follow at once; set as well when nobody is to be waited for."""
+
+        self.followed.set()
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property

@@ -7,6 +7,9 @@ tried one at a time from then on, beside all that is not under suspicion; those 
 come first. Whoever is innocent finishes at the first such try. Whoever ends its process each time becomes a dead
 letter, after as many attempts as its handler allows.
 
+Where another instance stood by, they are not begun before one does again, but for a moment only: whoever ends the
+process once more is followed at once. All others go on meanwhile.
+
 A clean start, and every event that came after a claim, costs nothing of this.
 """
 
@@ -14,7 +17,7 @@ import asyncio
 import heapq
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 
 from hocket.clock import rfc3339
 from hocket.engine.commit import Committer
@@ -32,6 +35,10 @@ from hocket.telemetry import note
 
 ENDS_MIN = 2
 """How often a process has to end before its event is given up: the first time others were handled beside it."""
+
+COMPANY_S = 1.0
+"""How long after a takeover by a standby those under suspicion wait for another one to stand by: if they end this
+process too, nobody else has to wait until one has started."""
 
 COURTESY_S = 0.3
 """How long an event that has ended two processes waits for others to come before it that have ended only one."""
@@ -59,6 +66,7 @@ class Trials:
         self._process = process
         self._aside = aside
         self._claimed_s = process.clock.now_s()
+        self._company_until = asyncio.get_running_loop().time() + COMPANY_S
         self._left = limits.window if unclean else 0
         """How many more may have been in hand when the process before ended: it took no more than that."""
 
@@ -90,6 +98,8 @@ class Trials:
         known = self._tried.get(work.seq)
         if known is None or not known.ends:
             self._left -= 1
+            with self._aside():
+                await self._be_followed()
             await self._write(Tried(work.seq, 0, begun=True))
             yield None
         else:
@@ -120,10 +130,17 @@ class Trials:
         self._tried[tried.seq] = tried
         await self._committer.caught_up(self._tenure)
 
+    async def _be_followed(self) -> None:
+        """Wait for somebody who would follow if the process ended now, but not for long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._company_until):
+                await self._tenure.followed.wait()
+
     @asynccontextmanager
     async def _turn(self, known: Tried) -> AsyncIterator[None]:
         """Be the only one under suspicion, but for those that take very long."""
         with self._aside():
+            await self._be_followed()
             if known.ends > 1:
                 await asyncio.sleep(COURTESY_S)
             await self._line.come_first(known.ends, known.seq)

@@ -33,6 +33,8 @@ class Kept:
     """One service, from its first process to its last."""
 
     name: str
+    """Of the service's folder; of a further instance with its number: `writer.2`."""
+
     folders: tuple[Path, ...]
     instance: str
     """The same for every process of the service: the next one knows that the claim of the last is free."""
@@ -94,6 +96,10 @@ class Kept:
     def pid(self) -> int | None:
         """Of its process, if there is one that is to live."""
         return self.process.pid if self.process is not None and not self.dying else None
+
+    def answers_to(self, service: str) -> bool:
+        """Whether that is its name, or the name of a folder of its."""
+        return service == self.name or service in [folder.name for folder in self.folders]
 
     def look(self) -> None:
         """Take note of its files before they are loaded."""

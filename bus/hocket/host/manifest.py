@@ -26,7 +26,7 @@ Start = Literal["now", "start"]
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _TEXTS = ("name", "version", "about", "from")
 _LISTS = ("consumes", "waits", "emits", "outside", "agents")
-_WHOLE = ("memory_mib", "max_concurrency")
+_WHOLE = ("memory_mib", "max_concurrency", "instances")
 _RESTART = "restart"
 _POLICY = fields_of(Restarts)
 _KNOWN = (*_TEXTS, *_LISTS, *_WHOLE, _RESTART)
@@ -84,6 +84,10 @@ class Manifest:
 
     max_concurrency: int | None = None
     """The most handlers that each of its agents runs at once, on each shard; None: whatever the code says."""
+
+    instances: int = 1
+    """How many processes of it a host keeps: one owns, the others stand by, on each shard. Read when the host begins
+    to keep it; a process that hosts several services is always one."""
 
     restarts: Restarts | None = None
     """`[restart]` in the file; what it leaves out is as in `Restarts()`. None: whatever the host does."""
@@ -158,6 +162,7 @@ def parse(text: str, where: str) -> Manifest:
         agents=lists["agents"] or (name,),
         memory_mib=_whole(fields, "memory_mib", where),
         max_concurrency=_whole(fields, "max_concurrency", where),
+        instances=_whole(fields, "instances", where) or 1,
         restarts=_restarts(fields, where),
     )
 

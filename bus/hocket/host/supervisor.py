@@ -14,7 +14,7 @@ from typing import Self
 from hocket.client import Bus, open_bus
 from hocket.clock import SystemClock, rfc3339
 from hocket.engine.owner import OWNER
-from hocket.errors import LogError, NotReady
+from hocket.errors import BadManifest, LogError, NotReady
 from hocket.host import health, manifest, roster
 from hocket.host.changes import Change, Ended, Failed, Left, Owns, Reason, Restored, Started, signal_of, text_of
 from hocket.host.failures import Announcements, failures_of
@@ -102,7 +102,7 @@ class Fleet:
 
     @property
     def pids(self) -> dict[str, int]:
-        """The processes that run, by service (the name of its folder)."""
+        """The processes that run, by service: the name of its folder, and `NAME.2` and so on for further instances."""
         return {name: kept.pid for name, kept in self._kept.items() if kept.pid is not None}
 
     @property
@@ -151,14 +151,14 @@ class Fleet:
 
         That is no end that counts. Raises NotReady when no such service is kept.
         """
-        for kept in self._kept.values():
-            if service == kept.name or service in [folder.name for folder in kept.folders]:
-                if kept.process is None:
-                    kept.ends_s.clear()
-                    kept.woken.set()
-                kept.ask("asked", asyncio.get_running_loop().time() + STOP_S)
-                return
-        raise NotReady(f"{service} is not kept here; {', '.join(self._kept) or 'nothing'} is")
+        meant = [kept for kept in self._kept.values() if kept.answers_to(service)]
+        if not meant:
+            raise NotReady(f"{service} is not kept here; {', '.join(self._kept) or 'nothing'} is")
+        for kept in meant:
+            if kept.process is None:
+                kept.ends_s.clear()
+                kept.woken.set()
+            kept.ask("asked", asyncio.get_running_loop().time() + STOP_S)
 
     def abandon(self) -> None:
         """Kill what still runs: somebody does not want to wait for a stop in good order."""
@@ -167,13 +167,14 @@ class Fleet:
 
     def add(self, folder: Path) -> None:
         """Keep one more service running."""
-        self._keep(folder.name, (folder,))
+        for name in _names_of(folder):
+            self._keep(name, (folder,))
 
     def remove(self, service: str) -> None:
         """Stop one service in good order, and keep it no longer."""
-        kept = self._kept.get(service)
-        if kept is not None:
-            kept.leave()
+        for kept in self._kept.values():
+            if kept.answers_to(service):
+                kept.leave()
 
     async def __aenter__(self) -> Self:
         """Start. Raises Unavailable, TopologyMismatch and the like when the log cannot be had."""
@@ -232,9 +233,10 @@ class Fleet:
 
     def _take(self, folders: Sequence[Path]) -> None:
         """Keep exactly these folders running."""
-        wanted: dict[str, tuple[Path, ...]] = {folder.name: (folder,) for folder in folders}
-        if self._together and wanted:
-            wanted = {TOGETHER: tuple(folders)}
+        wanted: dict[str, tuple[Path, ...]] = {TOGETHER: tuple(folders)} if self._together and folders else {}
+        for folder in folders if not self._together else ():
+            known = [name for name, kept in self._kept.items() if kept.folders == (folder,)]
+            wanted |= dict.fromkeys(known or _names_of(folder), (folder,))
         for name, kept in list(self._kept.items()):
             if wanted.get(name) != kept.folders:
                 kept.leave()
@@ -429,6 +431,15 @@ class Fleet:
 
     def _now(self) -> str:
         return rfc3339(self._clock.now_s())
+
+
+def _names_of(folder: Path) -> list[str]:
+    """What the processes of a service are called, of which its manifest says how many there are."""
+    try:
+        count = manifest.read(folder).instances
+    except BadManifest:
+        count = 1
+    return [folder.name, *(f"{folder.name}.{n}" for n in range(2, count + 1))]
 
 
 def _entry(kept: Kept) -> Entry:
