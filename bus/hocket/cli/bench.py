@@ -1,14 +1,25 @@
 """Commands that measure: `bench chain`, `bench steps`, `bench parked` and `bench poison`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from hocket.cli.output import AsJson, print_json, print_table, say
 from hocket.host import runtime
 
+
+class _Commands(TyperGroup):
+    """Takes `--compare` for the command `compare`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, ["compare" if arg == "--compare" else arg for arg in args])
+
+
 commands = typer.Typer()
-bench = typer.Typer(no_args_is_help=True, help="Measure this machine, beside a baseline from the same run.")
+bench = typer.Typer(
+    cls=_Commands, no_args_is_help=True, help="Measure this machine, beside a baseline from the same run."
+)
 commands.add_typer(bench, name="bench")
 
 Sync = Annotated[str, typer.Option(help="The server's sync_interval: 'always', or a duration.")]

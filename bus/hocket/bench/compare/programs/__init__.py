@@ -1,0 +1,1 @@
+"""The programs that run the saga, each in the environment of its own system."""
