@@ -3,14 +3,20 @@
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
 
+Say = Callable[[str], None]
+"""Tells whoever waits what happens."""
+
 ANSWER_S = 60.0
 """How long a saga, or a question to the worker process, may take."""
+
+AWAITED_AT_ONCE = 1000
+"""How many publishes are under way."""
 
 TEXT = "The quick onyx goblin jumps over the lazy dwarf. " * 3
 """Payload that brings an event to about 300 bytes of data and attributes."""
@@ -37,6 +43,19 @@ async def keep_in_flight(
         for _ in range(min(at_once, sagas)):
             tasks.create_task(lane())
     return latencies, perf_counter() - began_s
+
+
+async def all_of(coroutines: Iterable[Awaitable[Any]]) -> None:
+    """Await them, a bounded number at once."""
+    waiting = iter(coroutines)
+
+    async def lane() -> None:
+        for coroutine in waiting:
+            await coroutine
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(AWAITED_AT_ONCE):
+            tasks.create_task(lane())
 
 
 @dataclass(slots=True)

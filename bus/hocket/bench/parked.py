@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from hocket.approval import APPROVE
 from hocket.bench.figures import quantile
-from hocket.bench.load import ANSWER_S, WorkerProcess
+from hocket.bench.load import ANSWER_S, Say, WorkerProcess, all_of
 from hocket.bench.parked_worker import NAME, Granted, TimerRang, TimerSet, TimerWanted, Wanted
 from hocket.beside import beside
 from hocket.client import Bus, Delivery, open_bus
@@ -21,8 +21,6 @@ from hocket.log import jetstream
 from hocket.log.server import EmbeddedServer
 from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested
 from hocket_schemas.event import Event
-
-Say = Callable[[str], None]
 
 IDLE_S = 10.0
 """How long the CPU time of a worker with nothing to do is watched."""
@@ -35,9 +33,6 @@ DUE_WITHIN_S = 1.0
 
 KILLED_AFTER_S = 0.5
 """When the worker is killed, counted from the first timer's time: while they are due."""
-
-PUBLISHED_AT_ONCE = 1000
-"""How many publishes are under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +183,7 @@ async def _waiting(bus: Bus, worker: WorkerProcess, runs: int, say: Say) -> Wait
     empty = await worker.ask()
     async with _reading(bus, ApprovalRequested, runs) as asked:
         began_s = perf_counter()
-        await _all(bus.publish(Wanted(number=number), key=f"run-{number}") for number in range(runs))
+        await all_of(bus.publish(Wanted(number=number), key=f"run-{number}") for number in range(runs))
         ended_s = await asked.all()
         created_s = ended_s - began_s
     created = await worker.ask()
@@ -204,7 +199,7 @@ async def _waiting(bus: Bus, worker: WorkerProcess, runs: int, say: Say) -> Wait
     say("all are answered")
     async with _reading(bus, Granted, runs) as granted:
         began_s = perf_counter()
-        await _all(_decide(bus, delivery) for delivery in asked.deliveries.values())
+        await all_of(_decide(bus, delivery) for delivery in asked.deliveries.values())
         ended_s = await granted.all()
         resumed_s = ended_s - began_s
     resumed = await worker.ask()
@@ -234,7 +229,7 @@ async def _timers(bus: Bus, worker: WorkerProcess, timers: int, lead_s: float, s
     name = "killed" if kill else "calm"
     async with _reading(bus, TimerSet, timers) as were_set, _reading(bus, TimerRang, timers) as rang:
         began_s = perf_counter()
-        await _all(bus.publish(TimerWanted(number=n, due_s=at), key=f"{name}-{n}") for n, at in enumerate(due_s))
+        await all_of(bus.publish(TimerWanted(number=n, due_s=at), key=f"{name}-{n}") for n, at in enumerate(due_s))
         set_s = await were_set.all() - began_s
         before = await worker.ask()
         if clock.now_s() > first_s:
@@ -282,16 +277,3 @@ async def _decide(bus: Bus, asked: Delivery) -> None:
     request = asked.envelope.data
     decision = ApprovalDecided(approval=request["approval"], digest=request["digest"], option=APPROVE, by="bench")
     await bus.command(decision, to=NAME, key=asked.address.key)
-
-
-async def _all(coroutines: Iterable[Awaitable[Any]]) -> None:
-    """Await them, a bounded number at once."""
-    waiting = iter(coroutines)
-
-    async def lane() -> None:
-        for coroutine in waiting:
-            await coroutine
-
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(PUBLISHED_AT_ONCE):
-            tasks.create_task(lane())
