@@ -12,6 +12,10 @@ Ts = TypeVarTuple("Ts")
 THREAD_WAIT_S = 2.0
 """How long the time stands still for a thread, in real seconds, until it brings its result."""
 
+TURN_S = 1e-9
+"""What each turn of the loop takes. A loop runs a timer a hair too early: were the time to stand still meanwhile,
+whoever looks at the clock then and waits for the rest would do so for ever."""
+
 WATCHED_BY_LOOP = 1
 """The loop itself watches one file, by which threads and signals wake it."""
 
@@ -32,6 +36,7 @@ class _JumpingSelector(selectors.SelectSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Poll; when nothing is ready, let the time pass at once."""
         if timeout is not None and timeout <= 0:
+            self.now_s += TURN_S
             return []  # tasks are ready to run: what arrives from outside can wait until they have
         if timeout is None or self.threads or len(self.get_map()) > WATCHED_BY_LOOP:
             ready = super().select(THREAD_WAIT_S if timeout is None or self.threads else 0)
@@ -39,8 +44,7 @@ class _JumpingSelector(selectors.SelectSelector):
                 return ready
         if timeout is None:
             raise Stuck("nothing is left to run and no timer is set")
-        # Past the timer by a hair, so that rounding cannot leave it in the future for ever.
-        self.now_s += timeout + 1e-9
+        self.now_s += timeout + TURN_S  # past the timer, so that rounding cannot leave it in the future for ever
         return []
 
 
