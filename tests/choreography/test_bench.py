@@ -2,7 +2,7 @@
 
 import pytest
 
-from hocket.bench import chain, parked, poison, steps
+from hocket.bench import chain, parked, poison, poison_ends, steps
 
 
 def quiet(text: str) -> None:
@@ -39,8 +39,15 @@ async def test_waiting_runs_and_timers_are_measured(monkeypatch: pytest.MonkeyPa
     assert measured.timers[1].rang_before_kill < 50, "nothing was left to do when it was killed"
 
 
-async def test_a_stream_is_measured_while_others_go_wrong() -> None:
-    measured = await poison.measure(sync="2m", seconds=0.3, say=quiet)
+async def test_a_stream_is_measured_while_others_go_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poison_ends, "TAKEOVERS", 1)
+    monkeypatch.setattr(poison_ends, "ENDINGS", ("exits",))
+
+    measured = await poison.measure(sync="2m", seconds=0.3, loads_per_s=[100], say=quiet)
 
     assert (measured.events, measured.poisoned, measured.dead) == (30, 6, 6)
     assert measured.as_json()["ratio"] > 0
+    [ending] = measured.endings
+    assert (ending.kind, ending.events, ending.ends, ending.dead) == ("exits", 30, 3, 1)
+    assert measured.as_json()["endings"][0]["ratio"] == ending.ratio > 0
+    assert len(measured.takeovers_s) == 1

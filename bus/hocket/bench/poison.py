@@ -2,25 +2,20 @@
 
 import asyncio
 import tempfile
-from collections.abc import Callable
-from contextlib import aclosing, suppress
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
+from hocket.bench import poison_ends
 from hocket.bench.figures import quantile
-from hocket.bench.load import ANSWER_S, WorkerProcess
-from hocket.bench.poison_worker import KINDS, Dosed, Survived
+from hocket.bench.load import WorkerProcess
+from hocket.bench.poison_ends import LOADS_PER_S, Ending
+from hocket.bench.poison_stream import KEYS, Say, dead_letters, paced, stream
+from hocket.bench.poison_worker import KINDS, Dosed
 from hocket.client import Bus, open_bus
 from hocket.log import jetstream
 from hocket.log.server import EmbeddedServer
-from hocket.subjects import Names
-
-Say = Callable[[str], None]
-
-KEYS = 100
-"""So many keys the stream goes to, in turn."""
 
 PER_S = 100
 """How many events of the stream are published in a second."""
@@ -47,6 +42,11 @@ class Poison:
 
     during_p50_ms: float
     during_p99_ms: float
+    endings: list[Ending]
+    """The same for poison that ends its process."""
+
+    takeovers_s: list[float]
+    """From `kill -9` of an owner to the first new commit of its standby."""
 
     @property
     def ratio(self) -> float:
@@ -55,13 +55,16 @@ class Poison:
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
-        return {**asdict(self), "ratio": self.ratio}
+        endings = [{**asdict(each), "ratio": each.ratio} for each in self.endings]
+        return {**asdict(self), "ratio": self.ratio, "endings": endings}
 
 
-async def measure(*, sync: str = "always", seconds: float = 10.0, say: Say) -> Poison:
+async def measure(
+    *, sync: str = "always", seconds: float = 10.0, loads_per_s: Sequence[int] = LOADS_PER_S, say: Say
+) -> Poison:
     """Publish a steady stream for so many seconds, and again while poison of every kind comes on other keys.
 
-    `sync` is the server's `sync_interval`.
+    `sync` is the server's `sync_interval`; `loads_per_s` are those beside poison that ends its process.
     """
     events, poisoned = max(1, int(seconds * PER_S)), max(1, int(seconds * POISON_PER_S))
     with tempfile.TemporaryDirectory(prefix="hocket-bench-") as folder:
@@ -71,15 +74,16 @@ async def measure(*, sync: str = "always", seconds: float = 10.0, say: Say) -> P
             jetstream.connect(server.url) as logs,
             open_bus(logs, publisher="bench") as bus,
         ):
-            await _stream(bus, range(PER_S))  # warms up, and is not counted
+            await stream(bus, range(PER_S), PER_S)  # warms up, and is not counted
             say(f"{events} events on {KEYS} keys, {PER_S} a second")
-            before = await _stream(bus, range(events))
+            before = await stream(bus, range(events), PER_S)
             say(f"as many again, with {poisoned} others that raise, hang or return garbage")
             async with asyncio.TaskGroup() as tasks:
                 poisoning = tasks.create_task(_poison(bus, poisoned))
-                during = await _stream(bus, range(events, 2 * events))
+                during = await stream(bus, range(events, 2 * events), PER_S)
                 await poisoning
-            dead = await _dead(bus, poisoned)
+            dead = await dead_letters(bus, poisoned)
+    endings = await poison_ends.measure(loads_per_s, sync=sync, seconds=seconds, say=say)
     return Poison(
         sync=sync,
         events=events,
@@ -89,61 +93,16 @@ async def measure(*, sync: str = "always", seconds: float = 10.0, say: Say) -> P
         before_p99_ms=quantile(before, 0.99) * 1000,
         during_p50_ms=quantile(during, 0.5) * 1000,
         during_p99_ms=quantile(during, 0.99) * 1000,
+        endings=endings,
+        takeovers_s=await poison_ends.takeovers(sync=sync, say=say),
     )
-
-
-async def _stream(bus: Bus, numbers: range) -> list[float]:
-    """Publish events at a steady pace, whatever becomes of them; return how long each took to be answered."""
-    published_s: dict[int, float] = {}
-    took: list[float] = []
-
-    async def publish(number: int) -> None:
-        published_s[number] = perf_counter()
-        await bus.publish(Dosed(number=number), key=f"key-{number % KEYS}")
-
-    async with (
-        asyncio.timeout(ANSWER_S + len(numbers) / PER_S),
-        bus.subscribe(Survived) as survived,
-        asyncio.TaskGroup() as tasks,
-    ):
-        pacing = tasks.create_task(_paced(publish, numbers, PER_S))
-        async for delivery in survived:
-            took.append(perf_counter() - published_s[delivery.envelope.data["number"]])
-            if len(took) == len(numbers):
-                break
-        await pacing
-    return took
 
 
 async def _poison(bus: Bus, count: int) -> None:
     async def publish(number: int) -> None:
         await bus.publish(Dosed(number=-number - 1, kind=KINDS[number % len(KINDS)]), key=f"poison-{number}")
 
-    await _paced(publish, range(count), POISON_PER_S)
-
-
-async def _paced(publish: Callable[[int], Any], numbers: range, per_s: float) -> None:
-    """Begin so many a second, however long each takes."""
-    began_s = perf_counter()
-    async with asyncio.TaskGroup() as tasks:
-        for i, number in enumerate(numbers):
-            await asyncio.sleep(began_s + i / per_s - perf_counter())
-            tasks.create_task(publish(number))
-
-
-async def _dead(bus: Bus, wanted: int) -> int:
-    """How many dead letters there are, once there are enough or long enough was waited."""
-    found = 0
-    with suppress(TimeoutError):
-        async with (
-            asyncio.timeout(ANSWER_S),
-            aclosing(bus.logs[0].scan([Names(bus.domain, 0).all_dead], follow=True)) as messages,
-        ):
-            async for _ in messages:
-                found += 1
-                if found == wanted:
-                    break
-    return found
+    await paced(publish, range(count), POISON_PER_S)
 
 
 __all__ = ["KEYS", "PER_S", "POISON_PER_S", "Poison", "measure"]

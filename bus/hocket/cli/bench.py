@@ -184,3 +184,23 @@ def poison_command(
         f"\np99 while others go wrong: {poison.ratio:.2f}x the one before. "
         f"Of {poison.poisoned} poisoned events {poison.dead} are dead letters."
     )
+    print("\nOne other that ends its process each time; two instances of the service are kept.\n")
+    print_table(
+        ["poison", "events/s", "ends", "p99 before, ms", "p99 during, ms", "ratio", "longest, ms", "dead letters"],
+        [
+            [
+                ending.kind,
+                ending.per_s,
+                ending.ends,
+                f"{ending.before_p99_ms:.1f}",
+                f"{ending.during_p99_ms:.1f}",
+                f"{ending.ratio:.2f}",
+                f"{ending.during_most_ms:.0f}",
+                ending.dead,
+            ]
+            for ending in poison.endings
+        ],
+        empty="nothing was measured",
+    )
+    took_ms = ", ".join(f"{took_s * 1000:.0f}" for took_s in sorted(poison.takeovers_s))
+    print(f"\nFrom kill -9 of an owner to the first new commit of its standby: {took_ms} ms.")
