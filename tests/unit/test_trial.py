@@ -341,7 +341,7 @@ def test_where_one_stood_by_suspects_wait_a_moment_for_another_to_stand_by_and_n
                 await second.owning()
                 owned_s = loop_s().time()
                 await bed.publish(Given(n=1), key="new")
-                await asyncio.sleep(0.4)
+                await asyncio.sleep(0.2)
                 if another_comes:
                     await processes.enter_async_context(beside(bed.crew(agent).run()))
                 await asyncio.sleep(2)
@@ -350,4 +350,4 @@ def test_where_one_stood_by_suspects_wait_a_moment_for_another_to_stand_by_and_n
     suspect_s, new_s = run_virtual(main())
 
     assert new_s < 0.1
-    assert suspect_s == pytest.approx(0.4 if another_comes else COMPANY_S, abs=0.1)
+    assert suspect_s == pytest.approx(0.2 if another_comes else COMPANY_S, abs=0.1)

@@ -36,7 +36,7 @@ from hocket.telemetry import note
 ENDS_MIN = 2
 """How often a process has to end before its event is given up: the first time others were handled beside it."""
 
-COMPANY_S = 1.0
+COMPANY_S = 0.5
 """How long after a takeover by a standby those under suspicion wait for another one to stand by: if they end this
 process too, nobody else has to wait until one has started."""
 
