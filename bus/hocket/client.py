@@ -153,15 +153,23 @@ class _Ingress:
                     future.set_result((Seq(last - len(group) + 1 + i), False))
 
     async def _until_known(self, writes: Sequence[Write], due_s: float) -> Seq:
-        """Append, and again while the log is away or silent, until the deadline."""
+        """Append, and again while the log is away or silent, until the deadline.
+
+        What one attempt has left open no later one closes by being refused: that it was not stored is said only
+        when no attempt can have stored it.
+        """
         loop = asyncio.get_running_loop()
         wait_s = 0.05
+        doubt: OutcomeUnknown | None = None
         while True:
             try:
                 return await self._log.append(writes, timeout_s=max(0.05, min(5.0, due_s - loop.time())))
-            except (Unavailable, OutcomeUnknown):
+            except (Unavailable, OutcomeUnknown) as error:
                 if loop.time() + wait_s >= due_s:
-                    raise
+                    if doubt is None or isinstance(error, OutcomeUnknown):
+                        raise
+                    raise doubt from error
+                doubt = error if isinstance(error, OutcomeUnknown) else doubt
                 await asyncio.sleep(wait_s)
                 wait_s = min(1.0, wait_s * 2)
 

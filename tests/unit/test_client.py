@@ -9,7 +9,7 @@ import pytest
 from hocket import Agent
 from hocket.client import Bus, Start, open_bus
 from hocket.clock import LoopClock
-from hocket.errors import NotFound, StorageFull, Unavailable, UsageError
+from hocket.errors import NotFound, OutcomeUnknown, StorageFull, Unavailable, UsageError
 from hocket.log.memory import Faults, MemoryServer
 from hocket.subjects import shard_of
 from hocket.testing import Bed, run_virtual
@@ -82,6 +82,28 @@ def test_a_log_that_is_away_is_said_to_be_away_in_time() -> None:
                     await bus.publish(Said(n=1), timeout_s=5)
 
     run_virtual(story())
+
+
+def test_an_event_that_may_be_stored_is_not_said_to_be_missing_because_the_log_is_away_later() -> None:
+    async def story() -> list[int]:
+        server, faults = MemoryServer(clock=LoopClock()), Faults(lose_answer=1.0)
+        async with open_bus([server.connect(faults)]) as bus, asyncio.TaskGroup() as tasks:
+            publishing = tasks.create_task(refusal(bus))
+            await asyncio.sleep(1)
+            server.stop()
+            assert isinstance(await publishing, OutcomeUnknown)
+            server.start()
+            faults.lose_answer = 0.0
+            return await numbers(bus)
+
+    async def refusal(bus: Bus) -> Unavailable | OutcomeUnknown | None:
+        try:
+            await bus.publish(Said(n=1), timeout_s=12)
+        except (Unavailable, OutcomeUnknown) as error:
+            return error
+        return None
+
+    assert run_virtual(story()) == [1]
 
 
 def test_a_full_log_is_said_to_be_full_and_keeps_what_it_has() -> None:
