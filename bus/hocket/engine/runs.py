@@ -21,8 +21,9 @@ T = TypeVar("T")
 TOMBSTONE_KEPT = timedelta(days=400)
 """How long the empty record of an ended run stays: as long as a journal.
 
-It must not go soon. A nats-server (2.15.1) that is killed before it has written its index reads its store anew, and then
-finds what was overwritten by something that has expired: the head would be back, and the run would go on after its end.
+It must not go soon. A nats-server (2.15.1) that is killed before it has written its index reads its store anew, and
+finds what was overwritten by something that has expired: the head would be back, and the run would go on after its
+end.
 """
 
 LONGEST_LOOK_S = 10.0
