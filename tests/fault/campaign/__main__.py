@@ -116,19 +116,19 @@ class Campaign:
     async def _owned(self) -> None:
         """Wait until every agent has an owner."""
         async with asyncio.timeout(READY_S):
-            while len(self.recorder.worker_of) < len(self.crew.workers) / 2:
+            while len(self.recorder.worker_of) < len(self.crew.workers) / 2:  # noqa: ASYNC110 - nobody tells us
                 await asyncio.sleep(0.1)
 
     async def _settled(self) -> None:
         """Wait until nothing is left to do."""
         account = self.recorder.account
         until_s = time.time() + SETTLE_S
-        while time.time() < until_s and not self._rests():
+        while time.time() < until_s and not self._rests():  # noqa: ASYNC110 - what rests does not tell us
             await asyncio.sleep(0.5)
         for saga, tour in account.tours.items():
             if tour.stored and not tour.end:
                 account.wrong("I6", f"{saga} has no end {SETTLE_S:g} s after the last heal")
-        while self.recorder.behind() and time.time() < until_s + SETTLE_S:
+        while self.recorder.behind() and time.time() < until_s + SETTLE_S:  # noqa: ASYNC110 - likewise
             await asyncio.sleep(0.5)
         for name, waiting in self.recorder.behind().items():
             examples = list(self.recorder.queues[name].waiting.items())[:5]
@@ -265,10 +265,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--replicas", type=int, choices=(1, 3), default=1)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "campaigns", help="where the page goes")
-    parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="kinds whose name has this in it")
-    parser.add_argument("--appends", type=float, default=75.0, help="a second")
-    parser.add_argument("--sagas", type=float, default=6.8, help="a second")
-    parser.add_argument("--timers", type=float, default=2.0, help="a second")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="kinds whose name has this in it, or (=TEXT) is this",
+    )
+    parser.add_argument("--appends", type=float, default=68.0, help="a second")
+    parser.add_argument("--sagas", type=float, default=6.2, help="a second")
+    parser.add_argument("--timers", type=float, default=1.5, help="a second")
     parser.add_argument("--warm-s", type=float, default=3.0, help="seconds before the first fault")
     parser.add_argument("--keep", type=Path, help="a folder for what the processes leave behind")
     given = parser.parse_args()

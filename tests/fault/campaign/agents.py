@@ -31,7 +31,13 @@ KEPT = timedelta(minutes=15)
 LIMITS = Limits(journal_kept=KEPT, dead_kept=KEPT)
 APPROVAL_S = 90.0
 CALL_S = 4.0
-RETRY = Retry(attempts_max=6, first_s=0.3, factor=2.0, longest_s=3.0)
+
+
+class NoneLeft(NotDone):
+    """It cannot be had, now or later."""
+
+
+RETRY = Retry(attempts_max=6, first_s=0.3, factor=2.0, longest_s=3.0, never=(NoneLeft,))
 
 
 class Entries(BaseModel):
@@ -91,7 +97,7 @@ async def reach(what: str, key: str, saga: str, n: int) -> str | None:
 async def book_north(saga: str, n: int, refused_at: int | None, *, key: str) -> str:
     """Of an unknown outcome the north can be asked."""
     if refused_at == n:
-        raise NotDone("none left")
+        raise NoneLeft("none left")
     return str(await reach("book", key, saga, n))
 
 
@@ -111,7 +117,7 @@ async def find_north(saga: str, n: int, refused_at: int | None, *, key: str) -> 
 async def book_south(saga: str, n: int, refused_at: int | None, *, key: str) -> str:
     """The south takes a second call for the first."""
     if refused_at == n:
-        raise NotDone("none left")
+        raise NoneLeft("none left")
     return str(await reach("book", key, saga, n))
 
 

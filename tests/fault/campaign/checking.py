@@ -354,10 +354,10 @@ class Account:
                 )
                 del self.unseen[name]
         for name, key in list(self.keys.items()):
-            if key.closed_s and key.touched_s < self.now_s - REST_S and key.closed_s < self.now_s - REST_S:
-                if name not in waits or key.closed_s < self.now_s - LOST_S:
-                    self._judge_key(name, key)
-                    del self.keys[name]
+            rests = key.closed_s and max(key.touched_s, key.closed_s) < self.now_s - REST_S
+            if rests and (name not in waits or key.closed_s < self.now_s - LOST_S):
+                self._judge_key(name, key)
+                del self.keys[name]
         for saga, tour in list(self.tours.items()):
             if tour.end and tour.ended_s < self.now_s - SETTLE_S and self._tour_is_right(saga, tour):
                 self._forget(saga, tour)

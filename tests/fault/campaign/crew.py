@@ -1,4 +1,4 @@
-"""The agents' processes: two for each agent, every one with a network of its own; what falls is started again at once."""
+"""The agents' processes: two for each agent, each with a network of its own; what falls is started again at once."""
 
 import asyncio
 import os

@@ -332,4 +332,8 @@ LONG = frozenset({"rolling kill -9 of all workers", "rolling kill -9 of the serv
 def kinds(replicas: int, only: Sequence[str] = ()) -> dict[str, Fault]:
     """What can strike there."""
     found = EVERYWHERE | (ALONE if replicas == 1 else OF_THREE)
-    return {name: fault for name, fault in found.items() if not only or any(part in name for part in only)}
+
+    def wanted(name: str) -> bool:
+        return not only or any(part[1:] == name if part.startswith("=") else part in name for part in only)
+
+    return {name: fault for name, fault in found.items() if wanted(name)}

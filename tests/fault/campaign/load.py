@@ -1,4 +1,4 @@
-"""Those who want something of the agents, in a process of their own: writers, people who decide, and what they were told.
+"""Those who want something of the agents, in a process of their own: writers, and people who decide.
 
 `python -m tests.fault.campaign.load OPTIONS-AS-JSON` works until its standard input says `quiet`, then only answers
 questions, until standard input ends. Every operation is told to standard output before it begins and when it has ended.

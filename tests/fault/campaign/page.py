@@ -67,7 +67,7 @@ def share(values: list[float], part: float) -> float | None:
 
 def seconds(value: float | None) -> str:
     """As the table shows it."""
-    return "–" if value is None else f"{value:.2f}"
+    return "-" if value is None else f"{value:.2f}"
 
 
 def versions() -> dict[str, str]:
@@ -96,16 +96,17 @@ def page(result: Result) -> str:
         f"{sagas.get('completed', 0):,} completed, {sagas.get('compensated', 0):,} compensated "
         f"({sagas.get('expired', 0):,} of them by their deadline); {sagas.get('stuck', 0):,} times one waited for a "
         "person in between.",
-        f"- **{result.faults_total:,} faults**; takeovers of agents: {result.seen.get('takeovers', 0):,.0f}; calls to "
-        f"the world outside: {result.seen.get('attempts', 0):,.0f}; dead letters: {result.seen.get('letters', 0):,.0f}.",
+        f"- **{result.faults_total:,} faults**; takeovers of agents: {result.seen.get('takeovers', 0):,.0f}; "
+        f"calls to the world outside: {result.seen.get('attempts', 0):,.0f}; "
+        f"dead letters: {result.seen.get('letters', 0):,.0f}.",
         f"- **{result.violations_total:,} violations**." + (f" Vacuous: {result.vacuous}." if result.vacuous else ""),
         "",
         "## Faults",
         "",
-        "Recovery is the time until every event that came to the log before a moment, or within half a second after it, "
-        "was answered in the log by the agent that was hit; of a fault that hits the clients' way, until their requests "
-        "were answered. The moment is the strike; of what lasts, its end (for a process or a leader that is stopped or "
-        "killed it is the strike: another takes over meanwhile). It includes the work itself.",
+        "Recovery is the time until every event that came to the log before a moment, or within half a second after "
+        "it, was answered in the log by the agent that was hit; of a fault that hits the clients' way, until their "
+        "requests were answered. The moment is the strike; of what lasts, its end (for a process or a leader that is "
+        "stopped or killed it is the strike: another takes over meanwhile). It includes the work itself.",
         "",
         "| Fault | Struck | p50, s | p99, s | Operations overlapped, p50 |",
         "|---|---|---|---|---|",

@@ -184,8 +184,8 @@ class Recorder:
         elif fact.type.startswith("hocket.saga.") and fact.type.split(".")[2] in OVER:
             self._over(fact.saga)
         ends = fact.type in ("hocket.saga.completed.v1", "hocket.saga.compensated.v1")
-        if fact.type in ("campaign.mirrored.v1", "campaign.settled.v1") or (ends and fact.saga not in self.account.verdicts):
-            self.done += 1
+        answered = fact.type in ("campaign.mirrored.v1", "campaign.settled.v1")
+        self.done += answered or (ends and fact.saga not in self.account.verdicts)
         self.account.fact(fact)
 
     def _over(self, saga: str) -> None:

@@ -14,15 +14,18 @@ BOUND_S = 30.0
 PATIENCE_S = 90.0
 """What has not recovered after this will not."""
 
-BOTH = 0.12
+BOTH = 0.3
 """How often two strike at once."""
 
-CALM_EACH = 12
-CALM_S = 14.0
+CALM_EACH = 20
+CALM_S = 12.0
 """After so many faults it is calm for so long: for timers in time, and for the throughput."""
 
 RARELY = 0.3
 """What takes long is drawn so much more rarely."""
+
+FEW = 5
+"""A campaign of so few kinds goes on until each has struck."""
 
 TOGETHER = "two at once"
 
@@ -44,7 +47,7 @@ class Storm:
 
     where: Field
     kinds: dict[str, Fault]
-    pause_s: tuple[float, float] = (0.6, 2.5)
+    pause_s: tuple[float, float] = (0.3, 1.5)
     told: defaultdict[str, Told] = field(default_factory=lambda: defaultdict(Told))
     total: int = 0
     under_way: str = ""
@@ -57,7 +60,7 @@ class Storm:
         """Strike, heal, and wait until all has recovered, again and again."""
         rng, account = self.where.rng, self.where.recorder.account
         account.calm_s = time.time()
-        while time.time() < until_s:
+        while time.time() < until_s or self._unstruck():
             names = [self._next(rng)]
             if rng.random() < BOTH and not SERVER.intersection(names):
                 names.append(self._next(rng))
@@ -66,6 +69,10 @@ class Storm:
             account.calm_s = time.time()
             calm = self.total % CALM_EACH < len(names)
             await asyncio.sleep(CALM_S if calm else rng.uniform(*self.pause_s))
+
+    def _unstruck(self) -> bool:
+        """Whether some kind has not struck yet, in a campaign too short for that."""
+        return len(self.kinds) <= FEW and any(not self.told[name].struck for name in self.kinds)
 
     def _next(self, rng: random.Random) -> str:
         """Each kind once, in some order, before any comes again; but what takes long only now and then."""
