@@ -58,6 +58,8 @@ def test_a_healthy_system_is_all_in_order() -> None:
 @pytest.mark.parametrize(
     ("ill", "diagnosis"),
     [
+        (replace(HEALTHY, disk_free=500_000), ("disk", Verdict.FAILED)),
+        (replace(HEALTHY, disk_free=500_000_000), ("disk", Verdict.WARNING)),
         (replace(HEALTHY, version=(2, 14, 9)), ("server", Verdict.FAILED)),
         (replace(HEALTHY, failures=(FAILURE,)), ("service bob", Verdict.FAILED)),
         (replace(HEALTHY, sync=None), ("fsync", Verdict.UNKNOWN)),

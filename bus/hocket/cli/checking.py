@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import shutil
 import urllib.request
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -101,6 +102,10 @@ async def _doctor(place: Place, monitor: str | None, with_audit: bool, strict: b
 
     sync = _sync_of(place, monitor)
     examined = await examine_server(place.url, domain=place.domain, sync=sync)
+    data = _data_of(place)
+    if data is not None:
+        with suppress(OSError):
+            examined = replace(examined, disk_free=shutil.disk_usage(data).free)
     findings: list[Finding] = []
     if all(stream.settings for stream in examined.streams):
         try:
@@ -165,13 +170,17 @@ def _sync_of(place: Place, monitor: str | None) -> str | None:
         except (OSError, ValueError) as error:
             say(f"{monitor} does not answer as a nats-server does: {error}")
             return None
-    running = running_here()
-    if running is None or running.nats != place.url or running.data is None:
-        return None
+    data = _data_of(place)
     try:
-        return sync_in_config((Path(running.data) / CONFIG).read_text())
+        return sync_in_config((data / CONFIG).read_text()) if data else None
     except OSError:
         return None
+
+
+def _data_of(place: Place) -> Path | None:
+    """Where the server keeps its log, if `hocket up` runs it here."""
+    running = running_here()
+    return Path(running.data) if running and running.nats == place.url and running.data else None
 
 
 def _folders(services: Path) -> list[Path]:

@@ -1,20 +1,25 @@
 """A whole system in one go: a server unless there is one, the services, and the file by which others find it."""
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from hocket.beside import beside
-from hocket.errors import UsageError
+from hocket.errors import Unavailable, UsageError
 from hocket.host.place import DATA, RUN_FILE, Place, Running, find_running, forget_running, from_environment
 from hocket.host.supervisor import Change, Fleet
 from hocket.log.server import EmbeddedServer
+from hocket.telemetry import note
 
 SERVER_LOOK_S = 0.5
 """How often the embedded server's process is looked at, only to say that it is another one."""
+
+WRITE_AGAIN_S = 2.0
+"""When the file is tried again if it could not be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,10 @@ async def system(
     other = find_running(run_file)
     if other is not None:
         raise UsageError(f"a system runs from here already, as process {other.pid}")
-    Running(os.getpid(), "", "hocket", _absolute(services)).write(run_file)
+    try:
+        Running(os.getpid(), "", "hocket", _absolute(services)).write(run_file)
+    except OSError as error:
+        raise Unavailable(f"nothing can be started here: {run_file} cannot be written: {error.strerror}") from error
     async with AsyncExitStack() as stack:
         stack.callback(forget_running, os.getpid(), run_file)
         server = None
@@ -97,11 +105,18 @@ async def _write_down(fleet: Fleet, server: EmbeddedServer | None, services: Pat
             services=fleet.pids,
             failed=fleet.failed,
         )
-        if running != written:
-            running.write(run_file)
-            written = running
         fleet.changed.clear()
-        await fleet.changed.wait()
+        patience_s = None
+        if running != written:
+            try:
+                running.write(run_file)
+                written = running
+            except OSError as error:  # a full disk is no reason to end what runs
+                note(logging.WARNING, "not written down", file=str(run_file), why=error.strerror)
+                patience_s = WRITE_AGAIN_S
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await fleet.changed.wait()
 
 
 def _absolute(folder: Path) -> str:

@@ -41,6 +41,13 @@ COLLECTOR = {"GOGC": "400", "GOMEMLIMIT": "512MiB"}
 """The server's garbage collector: it runs when the heap has grown fivefold rather than twofold, and whenever the heap
 comes near the limit. Saves a tenth of the server's time under load. What the environment says goes first."""
 
+ROOM_LOOK_S = 0.5
+"""How often to look at the room on the disk."""
+
+FULL_BYTES = 1 << 20
+ROOM_BYTES = 8 << 20
+"""With less than the one a disk counts as full, with the other there is room again."""
+
 _POLL_S = 0.01
 _LOG_TAIL_LINES = 15
 
@@ -206,7 +213,7 @@ class EmbeddedServer:
         await self._clean_up()
 
     async def supervise(self) -> None:
-        """Start the server again whenever it dies; returns when it was stopped.
+        """Start the server again whenever it dies, or its full disk has room again; returns when it was stopped.
 
         Run it as a task beside what uses the server. Raises Unavailable when it dies again and again.
         """
@@ -215,7 +222,7 @@ class EmbeddedServer:
         while True:
             process = self._process
             assert process, "supervised outside its block"
-            await process.wait()
+            await self._ended_or_of_no_use(process)
             async with self._changing:
                 if self._stopping:
                     return
@@ -227,6 +234,23 @@ class EmbeddedServer:
                 restarts.append(loop.time())
                 with suppress(Unavailable):  # the next round sees it dead and tries again
                     await self._start()
+
+    async def _ended_or_of_no_use(self, process: Process) -> None:
+        """Wait until the server has died; kill it when its disk was full and is not any more.
+
+        A stream that found no room once takes nothing until the server is started again.
+        """
+        was_full = False
+        while process.returncode is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ROOM_LOOK_S):
+                    await process.wait()
+            free = shutil.disk_usage(self._settings.store).free
+            if was_full and free >= ROOM_BYTES:
+                async with self._changing:
+                    if self._process is process and not self._stopping:
+                        await self._kill()
+            was_full = was_full or free < FULL_BYTES
 
     async def restart(self) -> None:
         """Kill the server if it runs, and start it on the same port."""
@@ -265,11 +289,17 @@ class EmbeddedServer:
 
     async def _start(self) -> None:
         store = self._settings.store
-        for stale in store.glob("*.ports"):
-            stale.unlink()
         config = store / "nats-server.conf"
-        config.write_text(server_config(self._settings))
-        with self.log_file.open("ab") as log:
+        try:
+            for stale in store.glob("*.ports"):
+                stale.unlink()
+            draft = config.with_suffix(".draft")  # on a full disk the old file is better than half a new one
+            draft.write_text(server_config(self._settings))
+            draft.replace(config)
+            log = self.log_file.open("ab")
+        except OSError as error:
+            raise Unavailable(f"nats-server cannot be started in {store}: {error.strerror}") from error
+        with log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid())),
                 *(str(find_binary()), "--config", str(config)),

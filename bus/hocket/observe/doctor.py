@@ -36,6 +36,10 @@ FULL_SHARE_WARNING = 0.8
 FULL_SHARE_FAILED = 0.95
 """Shares of a stream's room; a full stream refuses to take more."""
 
+DISK_BYTES_WARNING = 1 << 30
+DISK_BYTES_FAILED = 1 << 24
+"""Room left on the disk of a server that runs here; on a full one nothing is stored."""
+
 FULL_SOON_DAYS = 7.0
 """A stream that is full sooner than this, at the rate of the last day, is worth a warning."""
 
@@ -109,6 +113,9 @@ class Examined:
 
     escalated: int = 0
     """Those of them that somebody has to look at, as their handlers want it."""
+    disk_free: int | None = None
+    """Bytes left where the server keeps its log; None: that is not on this machine."""
+
     failures: tuple[Failure, ...] = ()
     """The services that have failed and were not restored since."""
 
@@ -153,6 +160,7 @@ def judge(examined: Examined) -> list[Diagnosis]:
         _sync(examined),
         *(_stream_as_wanted(examined, stream) for stream in examined.streams),
         *(_room(stream) for stream in examined.streams if stream.settings),
+        *_disk(examined),
         *(_growth(stream) for stream in examined.streams if stream.growth),
         *(_replicas(stream) for stream in examined.streams if stream.settings),
         _clock(examined),
@@ -209,6 +217,17 @@ def _room(stream: Stream) -> Diagnosis:
     if share >= FULL_SHARE_WARNING:
         verdict = Verdict.FAILED if share >= FULL_SHARE_FAILED else Verdict.WARNING
     return Diagnosis(f"room on shard {stream.shard}", verdict, f"{stream.bytes:,} of {most:,} bytes, {share:.0%}")
+
+
+def _disk(examined: Examined) -> list[Diagnosis]:
+    free = examined.disk_free
+    if free is None:
+        return []
+    detail = f"{free:,} bytes left"
+    if free < DISK_BYTES_FAILED:
+        detail += "; full, nothing is stored: make room, and restart the server unless `hocket up` runs it"
+        return [Diagnosis("disk", Verdict.FAILED, detail)]
+    return [Diagnosis("disk", Verdict.WARNING if free < DISK_BYTES_WARNING else Verdict.OK, detail)]
 
 
 def _growth(stream: Stream) -> Diagnosis:
