@@ -33,6 +33,7 @@ from hocket.log.topology import (
     stream_name,
     stream_settings,
 )
+from hocket.log.untaken import Doubts
 
 SERVER_VERSION_MIN = (2, 15, 1)
 """Older servers have bugs in atomic batches that break the append protocol."""
@@ -158,10 +159,11 @@ class JetStreamLog:
         wire.check(writes, self._root)
         until = asyncio.get_running_loop().time() + timeout_s
         pauses = _Pauses(until)
+        doubts = Doubts(writes, self._link, self._replicas, self.last)
         while True:
             found: wire.Verdict
             try:
-                answer = await self._link.ask(wire.frames(writes, fresh()), until)
+                answer = await self._link.ask(wire.frames(writes, fresh()), until, doubt=doubts.unanswered)
                 found = wire.verdict(answer, self.stream, len(writes))
             except Unavailable as away:
                 found = wire.Again(str(away))
@@ -170,7 +172,9 @@ class JetStreamLog:
                     return last
                 case wire.Refused(error):
                     raise error
-                case wire.Again(reason):
+                case wire.Again(reason, incomplete):
+                    if incomplete:
+                        await doubts.incomplete()
                     await pauses.next(reason)
 
     async def last(self, subject: str) -> Message | None:
@@ -186,6 +190,10 @@ class JetStreamLog:
         """The name of the server that leads this shard's stream; None on a single server or while none does."""
         answer = wire.required(await self._api.ask(f"STREAM.INFO.{self.stream}", None, _deadline()))
         return (answer.get("cluster") or {}).get("leader") or None
+
+    async def _replicas(self) -> int:
+        answer = wire.required(await self._api.ask(f"STREAM.INFO.{self.stream}", None, _deadline()))
+        return int(answer["config"].get("num_replicas", 1))
 
     async def server_version(self) -> str:
         """The version of the server that we speak to, such as `2.15.1`."""

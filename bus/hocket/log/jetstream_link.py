@@ -9,7 +9,7 @@ what was listened to is subscribed to again on the next one.
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -19,7 +19,7 @@ from typing import Protocol, Self
 import nats.errors
 from nats.aio.client import Client
 
-from hocket.errors import AppendTooLarge, OutcomeUnknown, PermissionDenied, Unavailable, UsageError
+from hocket.errors import AppendTooLarge, LogError, OutcomeUnknown, PermissionDenied, Unavailable, UsageError
 from hocket.log.connection import Connection, Received
 from hocket.log.wire import Frame
 
@@ -39,9 +39,16 @@ PACE_BYTES = 1 << 20
 CLOSE_S = 1.0
 """The longest for sending what is left at the end."""
 
+DOUBT_S = 0.9
+"""After this without an answer somebody may say that none will come. Twice this, and it is said within 3 s."""
+
 _NO_RESPONDERS = "503"
 _PASSWORD = re.compile(r"//[^@/]*@")
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"', re.IGNORECASE)
+
+
+Doubt = Callable[[], Awaitable[LogError | None]]
+"""Finds out why no answer comes, if anybody can."""
 
 
 class Reader(Protocol):
@@ -170,10 +177,11 @@ class Link:
         """The version of the server that we are connected to."""
         return (await self._up(until)).version
 
-    async def ask(self, frames: Sequence[Frame], until: float) -> bytes:
+    async def ask(self, frames: Sequence[Frame], until: float, *, doubt: Doubt | None = None) -> bytes:
         """Send messages next to each other and wait for the answer to the last one.
 
-        `until` is a time of the running loop. Raises AppendTooLarge and PermissionDenied, Unavailable when
+        `until` is a time of the running loop. `doubt` is asked once when the answer takes long; what it gives is
+        raised. Raises AppendTooLarge and PermissionDenied, Unavailable when
         nothing was sent or nobody is there to take it, and OutcomeUnknown when no answer comes.
         """
         session = await self._up(until)
@@ -187,6 +195,11 @@ class Link:
                 session.connection.send(part)
                 await self._read(session, until)
             session.connection.send(rest, asked.inbox)
+            soon_s = min(DOUBT_S, until - asyncio.get_running_loop().time())
+            if doubt is not None and not (await asyncio.wait({asked.answer}, timeout=soon_s))[0]:
+                found = await doubt()
+                if found is not None:
+                    asked.fail(found)
             try:
                 async with asyncio.timeout_at(until):
                     message = await asked.answer

@@ -146,6 +146,8 @@ class Again:
     """Nothing was stored, and the same may be sent again a little later."""
 
     reason: str
+    incomplete: bool = False
+    """Whether parts of a batch did not come together."""
 
 
 Verdict = Stored | Refused | Again
@@ -153,10 +155,12 @@ Verdict = Stored | Refused | Again
 _CONFLICT = frozenset({10071})
 _FULL = frozenset({10002, 10023, 10028, 10047})  # of the account, of the server, of its memory, of its disk
 _STORE_FAILED = 10077
-_FULL_WORDS = ("maximum", "no space")  # of the stream, or of the file system: told apart by the text alone
+_FULL_WORD = "maximum"  # of the stream's bytes
+_NO_SPACE = "no space left"  # of the file system, whatever was to be written
 _TOO_LARGE = frozenset({10054, 10097, 10199})  # message, headers, batch
 # No leader or not enough servers yet, a check in flight, a batch that lost a part, too much at once.
 _AGAIN = frozenset({10005, 10008, 10009, 10164, 10167, 10176, 10210})
+_INCOMPLETE = 10176
 _NEVER = frozenset({10074})  # replicas on a single server; its 5xx reads as if waiting would help
 
 
@@ -187,12 +191,12 @@ def refusal(error: Mapping[str, Any]) -> Refused | Again:
     text = f"{error.get('description', 'refused')} (error {code})"
     if code in _CONFLICT:
         return Refused(Conflict(text))
-    if code in _FULL or (code == _STORE_FAILED and any(word in text for word in _FULL_WORDS)):
+    if code in _FULL or _NO_SPACE in text or (code == _STORE_FAILED and _FULL_WORD in text):
         return Refused(StorageFull(text))
     if code in _TOO_LARGE:
         return Refused(AppendTooLarge(text))
     if code in _AGAIN:
-        return Again(text)
+        return Again(text, incomplete=code == _INCOMPLETE)
     # Of what is left, 5xx says that the server cannot now: it is away, though it speaks.
     away = int(error.get("code", 0)) >= 500 and code not in _NEVER
     return Refused(Unavailable(text) if away else LogError(text))
