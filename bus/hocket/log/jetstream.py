@@ -9,19 +9,29 @@ import random
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
 import orjson
 
-from hocket.errors import ConsumerLost, OutcomeUnknown, ServerTooOld, TopologyMismatch, Unavailable, UsageError
+from hocket.beside import beside
+from hocket.errors import (
+    ConsumerLost,
+    OutcomeUnknown,
+    PermissionDenied,
+    ServerTooOld,
+    TopologyMismatch,
+    Unavailable,
+    UsageError,
+)
 from hocket.ids import fresh
 from hocket.log import wire
 from hocket.log.base import Message, Seq, Write
 from hocket.log.connection import Received
 from hocket.log.jetstream_link import Link
 from hocket.log.pull import Deliveries
+from hocket.log.tampering import LOOK_S, consumer_changed, stream_broken
 from hocket.log.topology import (
     ConsumerSettings,
     Create,
@@ -260,9 +270,22 @@ class JetStreamLog:
         pauses = _Pauses(_deadline())
         while not await self._make(settings):
             await pauses.next(f"others make the consumer {name} at the same time")
-        async with self._reading(settings) as deliveries:
+        async with self._reading(settings) as deliveries, beside(self._guard(settings, deliveries)):
             yield deliveries
             deliveries.flush()
+
+    async def _guard(self, settings: ConsumerSettings, deliveries: Deliveries) -> None:
+        """Look for what somebody has changed. A consumer can be made again; a stream can not, so that is raised."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            received = deliveries.received
+            with suppress(Unavailable, PermissionDenied):  # nobody looks then
+                broken = stream_broken(await self._api.stream(self.stream, _deadline()), self.domain, self.shard)
+                if broken:
+                    raise TopologyMismatch(broken)
+                answer = await self._api.ask(f"CONSUMER.INFO.{self.stream}.{settings.name}", None, _deadline())
+                if changed := consumer_changed(answer, settings, received):
+                    deliveries.lose(f"somebody has changed it: {changed}")
 
     async def tell(self, subject: str, data: bytes) -> None:
         """See `Log.tell`. Raises Unavailable at once when there is no connection."""

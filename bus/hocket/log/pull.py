@@ -112,6 +112,11 @@ class Deliveries:
         self._lost: str | None = None
         self._woken: asyncio.Future[None] | None = None
 
+    @property
+    def received(self) -> int:
+        """How many deliveries have come, taken or not."""
+        return self._nth
+
     async def begin(self, channel: Channel) -> None:
         """Send the first pull."""
         self._channel = channel
