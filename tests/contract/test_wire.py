@@ -44,6 +44,22 @@ def test_several_writes_are_a_batch_that_its_last_one_commits() -> None:
     ]
 
 
+def test_each_write_of_a_batch_says_its_own_conditions() -> None:
+    written = [
+        Write("d.0.a", b"1", Expect("d.0.a", 0)),
+        Write("d.0.b", b"2", Expect("d.0.a", 0)),
+        Write("d.0.c", b"3", ttl=timedelta(days=1)),
+        Write("d.0.d", b"4", ttl=timedelta(days=1)),
+        Write("d.0.e", b"5"),
+    ]
+
+    made = [headers_of(frame.head) for frame in frames(written, "batch")]
+
+    assert ["Nats-Expected-Last-Subject-Sequence" in headers for headers in made] == [True, True, False, False, False]
+    assert [headers.get("Nats-Expected-Last-Subject-Sequence-Subject") for headers in made[:2]] == [None, "d.0.a"]
+    assert [headers.get("Nats-TTL") for headers in made] == [None, None, "86400s", "86400s", None]
+
+
 def test_a_stored_append_says_where_its_last_write_is() -> None:
     assert verdict(b'{"stream":"S","seq":5}', "S", 1) == Stored(Seq(5))
     assert verdict(b'{"stream":"S","seq":7,"batch":"b","count":3}', "S", 3) == Stored(Seq(7))

@@ -52,24 +52,26 @@ class _Group:
     contested: set[str] = field(default_factory=set)
     """Records with conditions of their own, which one append can write only once."""
 
-    def takes(self, transition: Transition) -> bool:
-        """Whether the transition still fits; the first always does."""
-        if self.contested and not self.contested.isdisjoint(transition.contested):
+    def take(self, transition: Transition) -> bool:
+        """Put one more transition in, if it still fits; the first always does."""
+        messages = self.messages + _messages(transition)
+        size = self.size + _bytes(transition)
+        if self.transitions and (
+            messages + len(self.tenures) >= APPEND_MESSAGES_MAX
+            or size > GROUP_BYTES_MAX
+            or not self.contested.isdisjoint(transition.contested)
+        ):
             return False
-        messages = self.messages + _messages(transition) + len(self.tenures) + 1
-        return not self.transitions or (
-            messages <= APPEND_MESSAGES_MAX and self.size + _bytes(transition) <= GROUP_BYTES_MAX
-        )
-
-    def add(self, transition: Transition) -> None:
-        """Put one more transition in."""
         self.transitions.append(transition)
-        self.messages += _messages(transition)
-        self.size += _bytes(transition)
-        self.contested |= transition.contested
-        finishing = self.tenures.setdefault(transition.tenure, [])
+        self.messages, self.size = messages, size
+        if transition.contested:
+            self.contested |= transition.contested
+        finishing = self.tenures.get(transition.tenure)
+        if finishing is None:
+            finishing = self.tenures[transition.tenure] = []
         if transition.finishes is not None:
             finishing.append(transition.finishes)
+        return True
 
     @property
     def plain(self) -> bool:
@@ -182,12 +184,9 @@ class Committer:
         """All that waits and fits; with nothing waiting, the cursors that lag."""
         group = _Group()
         while self._queue:
-            if self._queue[0].tenure.over:
-                self._queue.popleft()
-            elif group.takes(self._queue[0]):
-                group.add(self._queue.popleft())
-            else:
+            if not self._queue[0].tenure.over and not group.take(self._queue[0]):
                 break
+            self._queue.popleft()
         if not group.transitions:
             now_s = asyncio.get_running_loop().time()
             for tenure in list(self._lagging):
@@ -259,7 +258,7 @@ class Committer:
             if transition.unless is not None and handling_of(transition.unless) in found:
                 self._untold.append((transition, False))
             else:
-                rest.add(transition)
+                rest.take(transition)  # what went together goes without some of it
         return rest
 
     async def _commit_singly(self, group: _Group) -> None:
@@ -267,7 +266,7 @@ class Committer:
         for transition in group.transitions:
             if not transition.tenure.over:
                 alone = _Group()
-                alone.add(transition)
+                alone.take(transition)
                 await self._commit(alone)
         if not group.transitions:
             for tenure in group.tenures:
@@ -365,4 +364,8 @@ def _messages(transition: Transition) -> int:
 
 
 def _bytes(transition: Transition) -> int:
-    return len(transition.state) + sum(len(w.data) for w in (*transition.events, *transition.records))
+    size = len(transition.state)
+    for writes in (transition.events, transition.records):
+        for write in writes:
+            size += len(write.data)
+    return size

@@ -107,10 +107,13 @@ def frames(writes: Sequence[Write], batch: str) -> list[Frame]:
         lines = _lines(write)
         return [Frame(write.subject, write.data, f"NATS/1.0\r\n{lines}\r\n".encode() if lines else b"")]
     start = f"NATS/1.0\r\nNats-Batch-Id: {batch}\r\nNats-Batch-Sequence: "
-    made = [
-        Frame(write.subject, write.data, f"{start}{i}\r\n{_lines(write)}\r\n".encode())
-        for i, write in enumerate(writes, 1)
-    ]
+    made: list[Frame] = []
+    like: Write | None = None
+    lines = ""
+    for i, write in enumerate(writes, 1):
+        if write.expect or like is None or write[2:] != like[2:]:  # else they are what the one before has
+            like, lines = write, _lines(write)
+        made.append(Frame(write.subject, write.data, f"{start}{i}\r\n{lines}\r\n".encode()))
     made[-1] = made[-1]._replace(head=made[-1].head[:-2] + b"Nats-Batch-Commit: 1\r\n\r\n")
     return made
 
