@@ -305,15 +305,14 @@ def address(subject: str) -> Address:
     parts = subject.split(".")
     if len(parts) != 8 or parts[2] not in ("evt", "cmd") or not (parts[7].isascii() and parts[7].isdigit()):
         raise NotFound(f"{subject[:200]!r} is not the subject of an event")
-    kind, names, i = parts[2], parts[3:7], int(parts[7])
-    if len(subject) > TOKEN_LENGTH_MAX and any(len(name) > TOKEN_LENGTH_MAX for name in names):
+    if len(subject) > TOKEN_LENGTH_MAX and any(len(name) > TOKEN_LENGTH_MAX for name in parts[3:7]):
         raise NotFound(f"{subject[:200]!r} holds a token that is too long")
-    names = [_read(name) if "=" in name else name for name in names]
-    if kind == "evt":
-        event_type, key, agent, cause = names
-    else:
-        agent, event_type, key, cause = names
-    return Address(kind, key, agent, cause, i, event_type)
+    _, _, kind, event_type, key, agent, cause, i = parts
+    if kind == "cmd":
+        agent, event_type, key = event_type, key, agent
+    if "=" in key or "=" in agent or "=" in cause:  # hardly ever, while most types have dots
+        key, agent, cause = _read(key), _read(agent), _read(cause)
+    return Address(kind, key, agent, cause, int(i), _read(event_type) if "=" in event_type else event_type)
 
 
 def handling_of(subject: str) -> tuple[str, ...]:

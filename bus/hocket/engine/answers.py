@@ -17,7 +17,7 @@ from hocket.errors import BadKey, MalformedEvent
 from hocket.forgotten import is_tombstone
 from hocket.log.base import Log, Message, Write
 from hocket.run import CANCEL, DONE, Entry
-from hocket.subjects import Names, address, type_of
+from hocket.subjects import Address, Names, address, type_of
 from hocket_schemas import gate
 from hocket_schemas.approvals import ApprovalDecided, ApprovalRequested
 from hocket_schemas.cancels import CancelRequested
@@ -61,9 +61,13 @@ class Answers:
         self._ending = ending
         self._names = Names(log.domain, log.shard)
 
-    def is_answer(self, message: Message) -> bool:
-        """Whether an event starts nothing by itself: no handler takes its type, so it came for runs that wait."""
-        return is_tombstone(message) or type_of(message.subject) not in self._handled
+    def is_answer(self, message: Message, where: Address | None) -> bool:
+        """Whether an event starts nothing by itself: no handler takes its type, so it came for runs that wait.
+
+        `where` is what its subject says, if it is that of an event.
+        """
+        named = where.type if where is not None else type_of(message.subject)
+        return named not in self._handled or is_tombstone(message)
 
     async def to(self, message: Message) -> Answer:
         """The runs of the key that wait for the event. Raises MalformedEvent and NotFound for what is no event."""

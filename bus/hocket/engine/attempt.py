@@ -33,7 +33,7 @@ async def call(handler: Handler, event: Event, context: Context[Any]) -> Any:
     finally:
         context.over = True
         await context.run.settle()
-        task = asyncio.current_task()
+        task = context.run.task
         if task is not None and task.cancelling() > context.run.cancellations:
             await asyncio.sleep(0)  # what the handler has done to its own task comes through here, at the latest
 

@@ -12,7 +12,7 @@ from hocket.engine.runs import Head
 from hocket.errors import NotFound
 from hocket.log.base import Message, Seq
 from hocket.run import Run
-from hocket.subjects import address
+from hocket.subjects import Address, address
 from hocket_schemas.envelope import Envelope
 
 
@@ -24,6 +24,9 @@ class Work:
     key: str
     suspect: bool
     """Whether an earlier owner may have answered it."""
+
+    where: Address | None = None
+    """What its subject says, where it is that of an event."""
 
     message: Message | None = None
     """None: a run that goes on; its event is read again from the log."""
@@ -65,16 +68,18 @@ def going_on(
     run: str, head: Head, decisions: Sequence[tuple[int, Envelope]] = (), *, answered: Seq | None = None
 ) -> Work:
     """A run that was found, or whose time or answer has come, as work."""
-    key = address(head.subject).key
-    return Work(Seq(head.seq), key, head.suspect, run=run, head=head, decisions=decisions or None, answered=answered)
+    where = address(head.subject)
+    found = decisions or None
+    return Work(Seq(head.seq), where.key, head.suspect, where, run=run, head=head, decisions=found, answered=answered)
 
 
-def key_of(message: Message) -> str:
-    """The key by which a delivery is put in order; what has no proper subject is ordered by itself."""
+def delivered(message: Message, *, suspect: bool) -> Work:
+    """A delivery as work; what has no proper subject is ordered by itself."""
     try:
-        return address(message.subject).key
+        where = address(message.subject)
     except NotFound:
-        return f"seq-{message.seq}"
+        return Work(message.seq, f"seq-{message.seq}", suspect, message=message)
+    return Work(message.seq, where.key, suspect, where, message)
 
 
 @dataclass(slots=True, eq=False)
@@ -106,7 +111,7 @@ class Dispatcher:
         self._concurrency = concurrency
         self._actors: dict[str, Actor] = {}
         self._ready: deque[Actor] = deque()
-        self._active: dict[asyncio.Task[None], None] = {}
+        self._active: dict[Actor, asyncio.Task[None]] = {}
         self._resting: dict[Actor, asyncio.Task[None]] = {}
         self._quiet = asyncio.Event()
         self.running: dict[Work, None] = {}
@@ -179,7 +184,7 @@ class Dispatcher:
     def cancel(self) -> None:
         """Stop every handler where it stands; what it did is void."""
         self._ready.clear()
-        for task in self._active:
+        for task in self._active.values():
             task.cancel()
 
     def _fill(self) -> None:
@@ -188,12 +193,19 @@ class Dispatcher:
             self._start(self._ready.popleft())
 
     def _start(self, actor: Actor) -> None:
-        task = self._tasks.create_task(self._turns(actor))
-        self._active[task] = None
-        task.add_done_callback(self._ended)
+        self._active[actor] = self._tasks.create_task(self._turns(actor))
 
     async def _turns(self, actor: Actor) -> None:
         """One key's events until none is left; the slot then goes to the key that waits longest."""
+        try:
+            await self._take_turns(actor)
+        finally:
+            del self._active[actor]
+            if not self._active:
+                self._quiet.set()
+        self._fill()
+
+    async def _take_turns(self, actor: Actor) -> None:
         loop = asyncio.get_running_loop()
         while actor.queue:
             work = actor.queue[0]
@@ -232,10 +244,3 @@ class Dispatcher:
         del self._resting[actor]
         self._ready.append(actor)
         self._fill()
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._active[task]
-        if not self._active:
-            self._quiet.set()
-        if not task.cancelled() and task.exception() is None:
-            self._fill()

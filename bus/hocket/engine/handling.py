@@ -38,7 +38,7 @@ from hocket.log.base import APPEND_MESSAGES_MAX, Log, Message, Write
 from hocket.policy import Retry
 from hocket.process import Process
 from hocket.run import Run
-from hocket.subjects import Names, address, at_home, shard_of
+from hocket.subjects import Address, Names, address, at_home, shard_of
 from hocket.telemetry import (
     ATTRIBUTE_AGENT,
     ATTRIBUTE_ATTEMPT,
@@ -170,10 +170,10 @@ class Handling:
         self.budgeted = budgeted()
         """The policies with a budget that are known here, by the type of their starting event."""
 
-    def receive(self, message: Message) -> Received | Dead:
+    def receive(self, message: Message, where: Address | None) -> Received | Dead:
         """Pass the gate: bytes become an event, or a dead letter that says what is wrong with them."""
         try:
-            where = address(message.subject)
+            where = where or address(message.subject)
             envelope = read(message)
             handler = self._agent.handler_for(envelope.type, envelope.data)
             if handler is None or envelope.type != where.type:
@@ -244,8 +244,8 @@ class Handling:
         run.restart(context.go_on, received.envelope.hkcleared)
         if number == 1:
             run.began_s = asyncio.get_running_loop().time()
-        task = asyncio.current_task()
-        assert task is not None
+        task = run.task
+        assert task is not None, "it is executed so that it can be interrupted"
         cancellations = task.cancelling()
         try:
             if not self._tracing:
@@ -475,7 +475,7 @@ def _events_of(result: Any) -> Sequence[Event]:
 
 def _data(event: Event) -> Any:
     try:
-        return event.model_dump(mode="json")
+        return event.__pydantic_serializer__.to_python(event, mode="json")
     except (PydanticSerializationError, ValueError) as error:
         raise BadReturn(f"{event.event_type} cannot be written as JSON: {error}") from error
 

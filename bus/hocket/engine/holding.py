@@ -119,9 +119,9 @@ class Holding:
         saga = work.head.saga or work.key if work.head is not None else ""
         if work.head is None:
             assert work.message is not None, "what has no head was delivered"
-            if self._answers.is_answer(work.message):
+            if self._answers.is_answer(work.message, work.where):
                 return False  # the run that it wakes waits
-            found = self._handling.receive(work.message)
+            found = self._handling.receive(work.message, work.where)
             if isinstance(found, Dead):
                 return False  # no handler will see it
             received, saga = found, found.saga

@@ -117,7 +117,7 @@ class Draws(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Memory:
     """What one handling remembers and hears: implements `hocket.run.Memory`."""
 

@@ -16,7 +16,7 @@ from hocket.engine.blobs import Blobs
 from hocket.engine.cancelling import Cancelled, Cancelling
 from hocket.engine.cancels import Cancels
 from hocket.engine.commit import Committer
-from hocket.engine.dispatch import Actor, Dispatcher, Work, going_on, key_of
+from hocket.engine.dispatch import Actor, Dispatcher, Work, delivered, going_on
 from hocket.engine.doors import OwnDoors, SharedDoors
 from hocket.engine.exhausted import Exhausted
 from hocket.engine.failures import written_down
@@ -200,8 +200,7 @@ class Worker:
             for message in await consumption.take(max(1, window - cursor.in_hand)):
                 self._pending = message.pending
                 if cursor.begin(message.seq) and not self._is_request(message):
-                    suspect = message.seq < self.tenure.doubt
-                    self._dispatcher.add(Work(message.seq, key_of(message), suspect, message))
+                    self._dispatcher.add(delivered(message, suspect=message.seq < self.tenure.doubt))
             if cursor.floor > acked:
                 acked = cursor.floor
                 await consumption.ack(acked)
@@ -231,10 +230,10 @@ class Worker:
         message = work.message or await self._take_up(work)
         if message is None:
             return
-        if work.head is None and self._answers.is_answer(message):
+        if work.head is None and self._answers.is_answer(message, work.where):
             await self._answer(work, message)
             return
-        received = self._handling.receive(message)
+        received = self._handling.receive(message, work.where)
         if isinstance(received, Dead):
             await self._bury(work, message, received)
             return
@@ -353,7 +352,8 @@ class Worker:
         if notice is not None:
             self._note("journal differs", run=self._journals.where(work), **notice.result)
             run.noted = (*run.noted, notice)
-        run.noted = (*run.noted, *await written_down(run))
+        if run.failures:
+            run.noted = (*run.noted, *await written_down(run))
         transition = self._transition(work, cell, done)
         if run.noted:
             transition.records += self._journals.writes(work, run.of_end())
