@@ -19,7 +19,14 @@ from hocket.log.jetstream_link import TICK_S, Channel
 from hocket.log.wire import first_stored, headers_of, own_headers
 
 PULL_MESSAGES = 512
-"""How many messages one pull asks for."""
+"""How many messages one pull asks for at most."""
+
+PULL_MESSAGES_FIRST = 32
+PULL_MESSAGES_LEAST = 8
+PULL_QUICK_S = 0.25
+PULL_SLOW_S = 1.0
+"""Pulls begin small. When half of one was here that soon, the next is twice as large; when it took that long, half as
+large. On a slow line what is asked for ahead is in the way of every answer: all reads would miss their deadlines."""
 
 PULL_BYTES = 4 << 20
 """How many bytes one pull asks for at most; well above the largest message."""
@@ -38,14 +45,11 @@ ACK_EVERY_S = 0.02
 """Acknowledgements are sent no more often; a newer one covers the older ones."""
 
 _ACK = b"+ACK"
-_PULL = orjson.dumps(
-    {
-        "batch": PULL_MESSAGES,
-        "max_bytes": PULL_BYTES,
-        "expires": PULL_S * 1_000_000_000,
-        "idle_heartbeat": HEARTBEAT_S * 1_000_000_000,
-    }
-)
+_PULL = {
+    "max_bytes": PULL_BYTES,
+    "expires": PULL_S * 1_000_000_000,
+    "idle_heartbeat": HEARTBEAT_S * 1_000_000_000,
+}
 _PULL_OVER = frozenset({"Batch Completed", "Message Size Exceeds MaxBytes"})
 _TICKS_SILENT_MAX = int(SILENCE_S / TICK_S)
 
@@ -104,6 +108,13 @@ class Deliveries:
         self._ack_after_s = 0.0
         self._open = 0
         """How many more messages the open pulls allow the server to send."""
+
+        self._size = PULL_MESSAGES_FIRST
+        """How many the next pull asks for."""
+
+        self._asked_s = 0.0
+        self._asked_nth = 0
+        """Of the last pull: when, and after which delivery."""
 
         self._nth = 0
         self._seq = 0
@@ -204,10 +215,23 @@ class Deliveries:
     def _pull(self) -> None:
         """Ask for more when little is on its way and little is held."""
         much = len(self._buffer) > PULL_MESSAGES or self._buffer_bytes > PULL_BYTES
-        if self._open <= PULL_MESSAGES // 2 and not much and self._lost is None:
-            self._open += PULL_MESSAGES
-            if not (self._channel and self._channel.send(self.request, _PULL, reply=True)):
+        if self._open <= self._size // 2 and not much and self._lost is None:
+            self._adapt()
+            self._open += self._size
+            pull = orjson.dumps({"batch": self._size, **_PULL})
+            if not (self._channel and self._channel.send(self.request, pull, reply=True)):
                 self.lose("the connection was lost")
+
+    def _adapt(self) -> None:
+        """Ask for as many as the line brings in a moment. That few came because there were few does no harm."""
+        now_s = asyncio.get_running_loop().time()
+        if self._nth > self._asked_nth:
+            took_s = now_s - self._asked_s
+            if took_s <= PULL_QUICK_S:
+                self._size = min(PULL_MESSAGES, 2 * self._size)
+            elif took_s >= PULL_SLOW_S:
+                self._size = max(PULL_MESSAGES_LEAST, self._size // 2)
+        self._asked_s, self._asked_nth = now_s, self._nth
 
     def _hear(self, headers: Mapping[str, str]) -> None:
         """Understand what is no delivery: a heartbeat, the end of a pull, or the end of it all."""
