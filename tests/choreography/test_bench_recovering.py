@@ -2,7 +2,7 @@
 
 import pytest
 
-from hocket.bench import activation, replicas
+from hocket.bench import activation, recovery, replicas
 
 
 def quiet(text: str) -> None:
@@ -36,3 +36,10 @@ async def test_the_chain_is_measured_on_replicas_whose_leader_dies(monkeypatch: 
     assert failover.after.sagas > 0
     assert measured.as_json()["latency_ratio"] > 0
     assert measured.as_json()["rate_ratio"] > 0
+
+
+async def test_an_owner_is_killed_with_and_without_one_that_stands_by() -> None:
+    measured = await recovery.measure(sync="2m", runs=(5,), kills=1, say=quiet)
+
+    assert [(row.runs, row.standby, len(row.took_s)) for row in measured.rows] == [(5, False, 1), (5, True, 1)]
+    assert measured.as_json()["rows"][0]["ratio"] == measured.rows[0].took_s[0] / measured.plain_s > 0
