@@ -32,6 +32,8 @@ async def test_waiting_runs_and_timers_are_measured(monkeypatch: pytest.MonkeyPa
     measured = await parked.measure(sync="2m", runs=50, timers=50, say=quiet)
 
     assert (measured.waiting.answers, measured.waiting.doubled) == (50, 0)
+    assert [held.runs for held in measured.waiting.held] == [5, 50, 50]
+    assert all(held.disk_bytes > 0 for held in measured.waiting.held)
     assert [(timers.killed, timers.rang, timers.doubled, timers.early) for timers in measured.timers] == [
         (False, 50, 0, 0),
         (True, 50, 0, 0),

@@ -28,11 +28,26 @@ IDLE_S = 10.0
 SETTLE_S = 2.0
 """How long it is left alone before, so that the last cursor is through, and after, in case anything comes twice."""
 
+DISK_BLOCK_BYTES = 512
+"""What `st_blocks` counts in, whatever the file system's own blocks are."""
+
 DUE_WITHIN_S = 1.0
 """The timers are due evenly over this time."""
 
 KILLED_AFTER_S = 0.5
 """When the worker is killed, counted from the first timer's time: while they are due."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What runs take up while they wait for a person."""
+
+    runs: int
+    memory_bytes: float
+    """Resident memory of the worker for each, beyond what it had before there was any."""
+
+    disk_bytes: float
+    """Of the server's store, for each: its event, its question, its record and its journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +66,9 @@ class Waiting:
 
     rss_mib: float
     """The same with all of them waiting."""
+
+    held: list[Held]
+    """What each of them takes up, with a tenth of them waiting, with all, and in the new process after kill -9."""
 
     idle_cpu_percent: float
     """CPU time of the worker with all of them waiting, as a share of one core."""
@@ -171,21 +189,34 @@ async def measure(*, sync: str = "always", runs: int = 20_000, timers: int = 10_
             jetstream.connect(server.url) as logs,
             open_bus(logs, publisher="bench") as bus,
         ):
-            waiting = await _waiting(bus, worker, runs, say)
+            waiting = await _waiting(bus, worker, runs, Path(folder), say)
             lead_s = 3 * timers / waiting.created_per_s + 5
             calm = await _timers(bus, worker, timers, lead_s, say, kill=False)
             killed = await _timers(bus, worker, timers, lead_s, say, kill=True)
     return Parked(sync, waiting, [calm, killed])
 
 
-async def _waiting(bus: Bus, worker: WorkerProcess, runs: int, say: Say) -> Waiting:
+async def _waiting(bus: Bus, worker: WorkerProcess, runs: int, folder: Path, say: Say) -> Waiting:
     say(f"{runs} runs that each ask a person")
-    empty = await worker.ask()
-    async with _reading(bus, ApprovalRequested, runs) as asked:
-        began_s = perf_counter()
-        await all_of(bus.publish(Wanted(number=number), key=f"run-{number}") for number in range(runs))
-        ended_s = await asked.all()
-        created_s = ended_s - began_s
+    empty, empty_bytes = await worker.ask(), _stored_bytes(folder)
+
+    def held(count: int, costs: dict[str, float]) -> Held:
+        memory = (costs["rss_now_mib"] - empty["rss_now_mib"]) * (1 << 20)
+        return Held(count, memory / count, (_stored_bytes(folder) - empty_bytes) / count)
+
+    asked: list[Delivery] = []
+    rows: list[Held] = []
+    created_s, doubled = 0.0, 0
+    tenth = max(1, runs // 10)
+    for part in filter(None, (range(tenth), range(tenth, runs))):
+        async with _reading(bus, ApprovalRequested, len(part)) as questions:
+            began_s = perf_counter()
+            await all_of(bus.publish(Wanted(number=number), key=f"run-{number}") for number in part)
+            ended_s = await questions.all()
+        created_s += ended_s - began_s
+        asked += questions.deliveries.values()
+        doubled += questions.doubled
+        rows.append(held(part.stop, await worker.ask()))
     created = await worker.ask()
     say(f"nobody answers for {IDLE_S:.0f} s")
     before, began_s = await worker.ask(), perf_counter()
@@ -196,10 +227,11 @@ async def _waiting(bus: Bus, worker: WorkerProcess, runs: int, say: Say) -> Wait
     await worker.restart()
     owner_again_s = perf_counter() - began_s
     again = await worker.ask()
+    rows.append(held(runs, again))
     say("all are answered")
     async with _reading(bus, Granted, runs) as granted:
         began_s = perf_counter()
-        await all_of(_decide(bus, delivery) for delivery in asked.deliveries.values())
+        await all_of(_decide(bus, delivery) for delivery in asked)
         ended_s = await granted.all()
         resumed_s = ended_s - began_s
     resumed = await worker.ask()
@@ -209,6 +241,7 @@ async def _waiting(bus: Bus, worker: WorkerProcess, runs: int, say: Say) -> Wait
         created_cpu_us=(created["cpu_s"] - empty["cpu_s"]) / runs * 1e6,
         rss_before_mib=empty["rss_now_mib"],
         rss_mib=idle["rss_now_mib"],
+        held=rows,
         idle_cpu_percent=(idle["cpu_s"] - before["cpu_s"]) / idle_s * 100,
         owner_again_s=owner_again_s,
         rss_again_mib=again["rss_now_mib"],
@@ -216,7 +249,7 @@ async def _waiting(bus: Bus, worker: WorkerProcess, runs: int, say: Say) -> Wait
         resumed_cpu_us=(resumed["cpu_s"] - again["cpu_s"]) / runs * 1e6,
         rss_most_mib=resumed["rss_mib"],
         answers=sum(delivery.envelope.data["approved"] for delivery in granted.deliveries.values()),
-        doubled=asked.doubled + granted.doubled,
+        doubled=doubled + granted.doubled,
     )
 
 
@@ -277,3 +310,8 @@ async def _decide(bus: Bus, asked: Delivery) -> None:
     request = asked.envelope.data
     decision = ApprovalDecided(approval=request["approval"], digest=request["digest"], option=APPROVE, by="bench")
     await bus.command(decision, to=NAME, key=asked.address.key)
+
+
+def _stored_bytes(folder: Path) -> int:
+    """What the server's store takes up on the disk."""
+    return sum(file.stat().st_blocks * DISK_BLOCK_BYTES for file in (folder / "jetstream").rglob("*") if file.is_file())

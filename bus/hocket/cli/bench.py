@@ -1,12 +1,15 @@
 """Commands that measure: `bench chain`, `bench steps`, `bench parked` and `bench poison`."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from hocket.cli.output import AsJson, print_json, print_table, say
 from hocket.host import runtime
+
+if TYPE_CHECKING:  # it brings the NATS client, which the other commands need not wait for
+    from hocket.bench.parked import Held
 
 
 class _Commands(TyperGroup):
@@ -126,6 +129,10 @@ def parked_command(
             ["created", f"{waiting.created_per_s:,.0f}/s", f"{waiting.created_cpu_us:.0f}"],
             ["memory of the worker before", f"{waiting.rss_before_mib:.0f} MiB", None],
             ["memory with all of them waiting", f"{waiting.rss_mib:.0f} MiB", None],
+            *(
+                [f"memory and disk of each, {held.runs} waiting{where}", _each(held), None]
+                for held, where in zip(waiting.held, (*[""] * (len(waiting.held) - 1), ", new process"), strict=True)
+            ),
             ["CPU with all of them waiting", f"{waiting.idle_cpu_percent:.1f} %", None],
             ["owner again after kill -9", f"{waiting.owner_again_s:.1f} s", None],
             ["memory of the new process", f"{waiting.rss_again_mib:.0f} MiB", None],
@@ -155,6 +162,10 @@ def parked_command(
         ],
         empty="nothing was measured",
     )
+
+
+def _each(held: "Held") -> str:
+    return f"{held.memory_bytes:,.0f} B, {held.disk_bytes:,.0f} B"
 
 
 @bench.command("poison", epilog="Example: hocket bench poison --seconds 30")
