@@ -7,7 +7,7 @@ need not stay first. Run as a module it is the process with the four consumers.
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
@@ -62,6 +62,20 @@ async def client(
 
     try:
         yield start, arrived
+    finally:
+        await connection.close()
+
+
+async def parsed(
+    url: str, stream: str, subjects: str, expected: int
+) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+    """Reads so many messages of a stream in their order, each with its subject, and its JSON parsed."""
+    connection = await nats.connect(url)
+    try:
+        subscription = await connection.jetstream().subscribe(subjects, stream=stream, ordered_consumer=True)
+        for _ in range(expected):
+            message = await subscription.next_msg(timeout=30)
+            yield message.subject, orjson.loads(message.data)
     finally:
         await connection.close()
 

@@ -138,7 +138,7 @@ async def measure(
     with tempfile.TemporaryDirectory(prefix="hocket-bench-") as folder:
         async with EmbeddedServer(Path(folder), sync=sync) as server, AsyncExitStack() as stack:
             systems = [
-                await _hocket(stack, server.url),
+                await four_agents(stack, server.url),
                 await _plain(stack, server.url, BASELINE, baseline.IN_ORDER),
                 await _plain(stack, server.url, UNORDERED, baseline.AT_ONCE),
             ]
@@ -162,7 +162,7 @@ async def measure(
             return Chain(sync, LENGTH, rows, (await ours.ask())["rss_mib"])
 
 
-async def _hocket(stack: AsyncExitStack, url: str) -> _System:
+async def four_agents(stack: AsyncExitStack, url: str) -> _System:
     """The four agents in one process."""
     worker = await stack.enter_async_context(_worker(url, "free", FREE_CHAIN))
     client = await stack.enter_async_context(_client(url, "free", FREE, followed=False))
