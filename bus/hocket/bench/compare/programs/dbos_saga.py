@@ -1,11 +1,10 @@
 """The saga on DBOS: a workflow of four steps, each recorded in the system database."""
 
-import asyncio
 import sqlite3
 from typing import Any
 
 from dbos import DBOS, DBOSConfig
-from lanes import HOPS, SETTINGS, serve
+from lanes import HOPS, SETTINGS, run, serve
 
 CONNECTIONS = 20
 
@@ -54,4 +53,4 @@ async def main() -> None:
         DBOS.destroy()
 
 
-asyncio.run(main())
+run(main())

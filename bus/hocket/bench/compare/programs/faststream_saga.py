@@ -5,7 +5,7 @@ from typing import Any
 
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
-from lanes import HOPS, SETTINGS, serve, until_closed, worker
+from lanes import HOPS, SETTINGS, run, serve, until_closed, worker
 from nats.js.api import ConsumerConfig, StorageType
 
 FETCHED = 500
@@ -62,4 +62,4 @@ async def main() -> None:
             await serve(saga, "faststream", "nats-py")
 
 
-asyncio.run(work() if SETTINGS.get("role") == "worker" else main())
+run(work() if SETTINGS.get("role") == "worker" else main())

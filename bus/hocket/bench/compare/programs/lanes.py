@@ -1,8 +1,8 @@
 """The measuring side of every program: so many sagas at once, each timed, and the figures told as lines of JSON.
 
 A program is a script that is told its settings as JSON in its first argument. It says when it is ready, and answers
-each line of its input, `{"in_flight": 50, "seconds": 5}`, with what it measured, until its input ends. Nothing is
-imported here but Python's own, since it runs in every environment.
+each line of its input, `{"in_flight": 50, "seconds": 5}`, with what it measured, until its input ends. Nothing must
+be there but Python's own modules, since it runs in every environment.
 """
 
 import asyncio
@@ -10,12 +10,12 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from itertools import count
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 HOPS = 4
 SAGA_S = 120.0
@@ -29,8 +29,20 @@ SETTINGS: dict[str, str] = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
 _OUT = os.fdopen(os.dup(1), "w", buffering=1)
 """For the figures alone: what a library prints goes to standard error."""
 
+T = TypeVar("T")
+
 Saga = Callable[[int], Awaitable[None]]
 """Runs the saga of that number to its end. It raises when a step is missing."""
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run a program on the loop that hocket takes where it can, uvloop's."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        return asyncio.run(main)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(main)
 
 
 async def serve(saga: Saga, *packages: str, told: dict[str, str] | None = None) -> None:

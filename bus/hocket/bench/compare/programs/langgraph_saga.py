@@ -1,10 +1,9 @@
 """The saga on LangGraph: a graph of four nodes, whose checkpoint is kept before the next node runs."""
 
-import asyncio
 from contextlib import AsyncExitStack
 from typing import Any, TypedDict
 
-from lanes import HOPS, SETTINGS, serve
+from lanes import HOPS, SETTINGS, run, serve
 from langgraph.graph import START, StateGraph
 
 CONNECTIONS = 20
@@ -65,4 +64,4 @@ async def main() -> None:
         await serve(saga, "langgraph", *packages)
 
 
-asyncio.run(main())
+run(main())

@@ -9,6 +9,7 @@ import restate
 from hypercorn.asyncio import serve as serve_asgi
 from hypercorn.config import Config
 from lanes import HOPS, SETTINGS, serve, until_closed, worker
+from lanes import run as run_program
 
 chain = restate.Service("Chain")
 
@@ -92,4 +93,4 @@ async def register(session: aiohttp.ClientSession, deployment: dict[str, str]) -
 
 if __name__ == "__main__":
     os.environ.setdefault("RESTATE_LOGGING", "ERROR")
-    asyncio.run(work() if SETTINGS.get("role") == "worker" else main())
+    run_program(work() if SETTINGS.get("role") == "worker" else main())

@@ -1,10 +1,9 @@
 """The saga on Temporal: a workflow of four activities, run by a worker process, started by a client."""
 
-import asyncio
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from lanes import HOPS, SETTINGS, serve, until_closed, worker
+from lanes import HOPS, SETTINGS, run, serve, until_closed, worker
 from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.worker import Worker
@@ -61,4 +60,4 @@ async def main() -> None:
 
 # The workflow's sandbox imports this module again.
 if __name__ == "__main__":
-    asyncio.run(work() if SETTINGS.get("role") == "worker" else main())
+    run(work() if SETTINGS.get("role") == "worker" else main())
