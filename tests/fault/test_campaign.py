@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import orjson
+import pytest
 
 ROOT = Path(__file__).parents[2]
 KINDS = ("kill -9 a worker", "kill -9 the server, restart", "swallow an ack")
 
 
+@pytest.mark.timeout(240)  # half a minute by itself; it starts fifteen processes, and waits for what waits for people
 async def test_a_short_campaign_loses_nothing_and_writes_its_page(tmp_path: Path) -> None:
     only = [part for kind in KINDS for part in ("--only", f"={kind}")]
     process = await asyncio.create_subprocess_exec(
