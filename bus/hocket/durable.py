@@ -135,7 +135,7 @@ async def effect(
             rfc3339(process.clock.now_s()),
             phase=VOID,
             digest=digest,
-            key=key_of(saga, declared.name, orjson.loads(given)),
+            key=key_of(saga, agent, declared.name, orjson.loads(given)),
             saga=saga,
             arguments=as_stored(given),
         )

@@ -147,10 +147,10 @@ def takes_none_last(function: Callable[..., Any]) -> bool:
     return bool(names) and type(None) in typing.get_args(hints.get(names[-1]))
 
 
-def key_of(saga: str, name: str, arguments: Any) -> str:
+def key_of(saga: str, agent: str, name: str, arguments: Any) -> str:
     """The idempotency key: the same over retries, crashes and owners, since it is made of what stays the same.
 
-    160 bits of BLAKE2b over saga, effect and canonical arguments. `arguments` is JSON.
+    160 bits of BLAKE2b over saga, agent, effect and canonical arguments. `arguments` is JSON.
     """
-    canonical = orjson.dumps([saga, name, arguments], option=orjson.OPT_SORT_KEYS)
+    canonical = orjson.dumps([saga, agent, name, arguments], option=orjson.OPT_SORT_KEYS)
     return blake2b(canonical, digest_size=20).hexdigest()

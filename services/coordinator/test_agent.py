@@ -46,9 +46,9 @@ class Shop:
         self.refusals = refusals
 
 
-def shopper(shop: Shop) -> Agent:
+def shopper(shop: Shop, name: str = "shopper") -> Agent:
     """An agent that buys, and can give back."""
-    agent = Agent("shopper")
+    agent = Agent(name)
 
     @agent.effect(pivot=True)
     async def pay(cents: int) -> str:
@@ -134,6 +134,23 @@ def test_a_saga_is_undone_however_long_it_was() -> None:
 
     assert [type(fact) for fact in said] == [SagaFailed, SagaCompensated]
     assert shop.given_back == things[::-1]
+
+
+def test_what_two_agents_have_bought_alike_is_given_back_twice() -> None:
+    shop = Shop()
+
+    async def live() -> list[Any]:
+        async with Bed(coordinator, shopper(shop), shopper(shop, "second")) as bed:
+            for event in (REQUESTED, Bought(things=["tea"]), FAILED):
+                await bed.publish(event, key="saga-1", saga="saga-1")
+                await bed.settled()
+            return bed.events(*ENDS)
+
+    failed, compensated = run_virtual(live())
+
+    assert (type(failed), type(compensated)) == (SagaFailed, SagaCompensated)
+    assert len(compensated.undone) == 2
+    assert (shop.held, shop.given_back) == ([], ["tea", "tea"])
 
 
 def test_a_saga_whose_last_event_came_is_completed() -> None:
