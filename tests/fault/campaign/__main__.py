@@ -128,7 +128,7 @@ class Campaign:
         for saga, tour in account.tours.items():
             if tour.stored and not tour.end:
                 account.wrong("I6", f"{saga} has no end {SETTLE_S:g} s after the last heal")
-        while self.recorder.behind() and time.time() < until_s + SETTLE_S:  # noqa: ASYNC110 - likewise
+        while self.recorder.behind() and time.time() < until_s + SETTLE_S:  # noqa: ASYNC110 - nor does the reader
             await asyncio.sleep(0.5)
         for name, waiting in self.recorder.behind().items():
             examples = list(self.recorder.queues[name].waiting.items())[:5]
