@@ -229,7 +229,7 @@ async def test_what_a_stopped_owner_commits_when_it_goes_on_is_refused(
             await until_owner(world.seen, "second", TAKEN_OVER_S)
             zombie.send_signal(signal.SIGCONT)
             await refused.landed()
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 while b"fenced" not in await zombie.stderr.readline():
                     pass
         await world.orders(50)

@@ -199,7 +199,7 @@ def test_after_the_end_of_a_wait_it_is_quiet_like_after_anything_else() -> None:
 
     [told], _ = play(script, sleep)
 
-    assert (told.limit, told.what) == ("quiet", "a step of worker")
+    assert (told.limit, told.what) == ("quiet", "a run of worker")
 
 
 def test_who_waits_for_an_event_that_never_comes_is_quiet() -> None:
