@@ -212,6 +212,7 @@ async def test_an_owner_on_a_flapping_line_gets_its_work_done(service: Path, nat
         await world.done()
 
 
+@pytest.mark.skipif(not LONG, reason="with short bounds a stopped owner on a busy machine may give up before it writes")
 async def test_what_a_stopped_owner_commits_when_it_goes_on_is_refused(
     service: Path, nats_url: str, domain: str
 ) -> None:
@@ -223,8 +224,7 @@ async def test_what_a_stopped_owner_commits_when_it_goes_on_is_refused(
         refused = network.notice(Way.DOWN, is_refused)
 
         zombie.send_signal(signal.SIGSTOP)
-        # It must not hear of the other, nor of its consumer's end: then nothing but the fence is left to stop it.
-        async with network.held(Way.DOWN, lambda f: ".hb." in f.subject or f.head.startswith(b"NATS/1.0 409")):
+        async with network.held(Way.DOWN, tells_of_another):
             await world.orders(100)
             await until_owner(world.seen, "second", TAKEN_OVER_S)
             zombie.send_signal(signal.SIGCONT)
@@ -258,6 +258,14 @@ async def test_what_an_owner_committed_long_ago_and_the_network_delivers_late_is
         assert before >= 1
         await world.orders(50)
         await world.done()
+
+
+def tells_of_another(frame: Frame) -> bool:
+    """What an owner must not hear, so that nothing but the fence is left to stop it.
+
+    Heartbeats, its consumer's end, and what it is told when it looks whether its consumer was changed.
+    """
+    return ".hb." in frame.subject or frame.head.startswith(b"NATS/1.0 409") or b"consumer_info_response" in frame.raw
 
 
 def is_refused(frame: Frame) -> bool:

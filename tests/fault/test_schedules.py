@@ -10,7 +10,7 @@ from tests.fault.simulation import Provoked, Simulation
 
 from hocket.testing import run_virtual
 
-SEEDS = int(os.environ.get("HOCKET_SEEDS", "300"))
+SEEDS = int(os.environ.get("HOCKET_SEEDS", "200"))
 SEEDS_PER_TEST = 50
 
 
