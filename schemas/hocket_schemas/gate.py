@@ -172,10 +172,9 @@ def event_of(envelope: Envelope, into: type[Event] | Catalog = CATALOG) -> Event
         found = "there is none" if data is None else f"it is {quoted(data)}"
         raise DataRefused(envelope.type, f"{found}, wants a JSON object (datacontenttype application/json)")
     try:
-        event: Event = declared.__pydantic_validator__.validate_python(data)
+        return declared.model_validate(data)
     except ValidationError as error:
         raise DataRefused(envelope.type, _reasons(error)) from None
-    return event
 
 
 def _is_structured(content_type: str | None, headers: Mapping[str, str]) -> bool:

@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 import orjson
 import pytest
 
-from hocket.engine.owner import Claim, Holder, Pulse, holder, take_over
+from hocket.engine.owner import Claim, Holder, Pulse, holder
 from hocket.lifeline import has_ended, own_name, watching
 from hocket.log.base import Seq, Write
 from hocket.log.memory import MemoryServer
 from hocket.policy import Limits
-from hocket.process import Process
 from hocket.subjects import Names
 
 pytestmark = pytest.mark.skipif(own_name() is None, reason="the system tells nothing of processes")
@@ -171,27 +170,3 @@ async def test_a_claim_is_looked_at_again_as_soon_as_its_owner_leaves_or_another
     assert waiting.done() == looks_again
     stop.set()
     assert not await waiting
-
-
-@pytest.mark.parametrize("ended", [True, False])
-async def test_what_came_after_the_end_of_a_process_was_never_in_its_hands(
-    ended: bool, other: subprocess.Popen[str]
-) -> None:
-    log = MemoryServer().connect()
-    claim = Claim("other", "2026-01-01T00:00:00.000Z", process=name_of(other))
-    await log.append([Write(NAMES.owner("counter"), claim.to_json())])
-    in_hand = await log.append([Write(NAMES.event("key", "x", "one", 0, "a.done.v1"), b"{}")])
-
-    def come_between(point: str) -> None:
-        if point == "before claim":
-            between.append(asyncio.ensure_future(log.append([later])))
-
-    later, between = Write(NAMES.event("key", "x", "two", 0, "a.done.v1"), b"{}"), list[asyncio.Future[Seq]]()
-    if ended:
-        other.kill()
-        other.wait()
-    found = await take_over(log, NAMES, "counter", Process(instance="mine", reach=come_between))
-    await asyncio.gather(*between)
-
-    assert found.unclean
-    assert found.inherited == (in_hand + 1 if ended else found.token)

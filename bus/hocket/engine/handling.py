@@ -475,7 +475,7 @@ def _events_of(result: Any) -> Sequence[Event]:
 
 def _data(event: Event) -> Any:
     try:
-        return event.__pydantic_serializer__.to_python(event, mode="json")
+        return event.model_dump(mode="json")
     except (PydanticSerializationError, ValueError) as error:
         raise BadReturn(f"{event.event_type} cannot be written as JSON: {error}") from error
 

@@ -146,7 +146,6 @@ class Instance:
         mark = found.mark or await self._first_mark(found.token)
         mark = mark.taken_over({head.seq for _, head in found.runs}, unclean=found.unclean)
         tenure = Tenure(name, self._names, found.token, found.doubt, Cursor(mark))
-        tenure.inherited = found.inherited
         if stood_by:  # where there were two there may soon be two again
             tenure.followed = self._pulse.followed
         cancels = Cancels(self._process.clock, heeds=self.agent.heeds_cancels)

@@ -81,9 +81,6 @@ class Found:
     unclean: bool = False
     """Whether the owner before ended without leaving, and was another process: what it had in hand may be why."""
 
-    inherited: int = 0
-    """Events below may have been in hand when the owner before ended."""
-
     runs: list[tuple[str, Head]] = field(default_factory=list)
     """The open runs by the subjects of their heads, in the order of their last change."""
 
@@ -116,8 +113,6 @@ async def take_over(log: Log, names: Names, agent: str, process: Process, *, own
     """
     subject = names.owner(agent)
     before = await log.last(subject)
-    # What comes after the end of a process was never in its hands; all that came before is in the log by now.
-    end = await log.end() if before and has_ended(Claim.from_json(before.data).process) else None
     process.reach("before claim")
     now = rfc3339(process.clock.now_s())
     claim = Claim(process.instance, now, doubt=_doubt_after(before), process=own_name())
@@ -140,8 +135,7 @@ async def take_over(log: Log, names: Names, agent: str, process: Process, *, own
     process.reach("after scan")
     unclean = claim.doubt is None and before is not None and before.seq != own
     doubt = token if claim.doubt is None else claim.doubt
-    inherited = token if end is None else end + 1
-    return Found(token, doubt, mark, unclean, inherited, runs, dues)
+    return Found(token, doubt, mark, unclean, runs, dues)
 
 
 def _doubt_after(before: Message | None) -> int | None:

@@ -24,9 +24,6 @@ class Tenure:
         self.doubt = doubt
         """Events below this sequence are suspects: an earlier owner may have answered them."""
 
-        self.inherited: int = token
-        """Events below this sequence may have been in hand when the owner before ended."""
-
         self.cursor = cursor
         self.fence = Expect(names.owner(agent), token)
         self.unwritten = 0

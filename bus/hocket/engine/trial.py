@@ -79,14 +79,14 @@ class Trials:
         return bool(self._tried or self._left) and (work.seq in self._tried or (self._left > 0 and self._left_by(work)))
 
     def _left_by(self, work: Work) -> bool:
-        """Whether an event, or what woke its run, may have been in hand when the process before ended."""
-        inherited, head = self._tenure.inherited, work.head
+        """Whether an event, or what woke its run, was in the log before this tenure began."""
+        token, head = self._tenure.token, work.head
         if head is None:
-            return work.seq < inherited
+            return work.seq < token
         if not head.waiting or work.cancel is not None:
             return True
         if work.answered is not None:
-            return work.answered < inherited
+            return work.answered < token
         return head.until_s is not None and head.until_s <= self._claimed_s
 
     @asynccontextmanager

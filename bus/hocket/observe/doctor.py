@@ -113,6 +113,7 @@ class Examined:
 
     escalated: int = 0
     """Those of them that somebody has to look at, as their handlers want it."""
+
     disk_free: int | None = None
     """Bytes left where the server keeps its log; None: that is not on this machine."""
 
