@@ -12,7 +12,7 @@ OPEN: Final = "open"
 HALF_OPEN: Final = "half-open"
 
 CLOCKS_DIFFER_S = 2.0
-"""So far two clocks may lie apart before somebody's is taken for wrong."""
+"""So far two readings of the server's clock may lie apart before one of them is taken for wrong."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -445,7 +445,7 @@ class Context(Generic[S]):
         return await self.read_pulse()
 
     def now(self) -> datetime:
-        """The time now, in UTC."""
+        """The time now by the server's clock, in UTC."""
         return utc(self.process.clock.now_s())
 
     def uuid(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hocket.clock import Clock, SystemClock
+from hocket.clock import ServerClock
 from hocket.crashpoints import Reach, from_environment
 from hocket.ids import fresh
 from hocket.log.base import Log
@@ -18,7 +18,9 @@ class Process:
     """A name that no other process has, a clock, randomness, the crash points, and how it is."""
 
     instance: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{fresh()[:6]}")
-    clock: Clock = field(default_factory=SystemClock)
+    clock: ServerClock = field(default_factory=ServerClock)
+    """What decides when something is due; each owner corrects it as it claims, and the crew from time to time."""
+
     rng: random.Random = field(default_factory=random.Random)
     reach: Reach = field(default_factory=from_environment)
     vitals: Callable[[], Mapping[str, Any]] = dict

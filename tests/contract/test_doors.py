@@ -6,7 +6,7 @@ import pytest
 from tests.contract.worlds import World, scanned
 
 from hocket.breaker import Breaker
-from hocket.clock import SystemClock
+from hocket.clock import ServerClock, SystemClock
 from hocket.doors import Caller, Permit
 from hocket.engine.doors import SharedDoors
 from hocket.errors import CircuitOpen, RateExceeded
@@ -32,7 +32,7 @@ class SetClock:
 async def doors(world: World, clock: SetClock | SystemClock, number: int = 3) -> list[SharedDoors]:
     """The same breakers and rates, as several processes have them."""
     logs = [await world.connect() for _ in range(number)]
-    return [SharedDoors([log], Process(instance=f"p-{n}", clock=clock)) for n, log in enumerate(logs)]
+    return [SharedDoors([log], Process(instance=f"p-{n}", clock=ServerClock(clock))) for n, log in enumerate(logs)]
 
 
 async def admitted(processes: list[SharedDoors], each: int = 5) -> tuple[list[tuple[int, Permit]], int]:

@@ -162,3 +162,13 @@ async def test_a_slow_listener_loses_the_oldest(world: World) -> None:
         kept = [await anext(heard) for _ in range(1024)]
 
     assert [m.data for m in kept] == [b"%d" % i for i in range(1500 - 1024, 1500)]
+
+
+async def test_the_log_tells_the_time_that_it_stamps_messages_with(world: World) -> None:
+    first_s = await world.log.time_s()
+    await fill(world, "a")
+    last_s = await world.log.time_s()
+
+    [stored] = await scanned(world.log, [world.subject("a")])
+
+    assert first_s - 1e-6 <= stored.time_ns / 1e9 <= last_s + 1e-6

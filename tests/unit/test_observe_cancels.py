@@ -7,7 +7,7 @@ import pytest
 
 from hocket import Agent, Context
 from hocket.client import open_bus
-from hocket.clock import LoopClock
+from hocket.clock import LoopClock, ServerClock
 from hocket.crashpoints import pass_by
 from hocket.engine.cursor import Mark
 from hocket.errors import NotFound
@@ -137,7 +137,7 @@ def test_a_saga_is_cancelled_on_every_shard_that_holds_something_of_it() -> None
         clock = LoopClock()
         servers = [MemoryServer(clock=clock, shard=shard) for shard in range(2)]
         keys = {shard_of(key, 2): key for key in "abcdefgh"}
-        process = Process("one", clock, random.Random(1), pass_by)
+        process = Process("one", ServerClock(clock), random.Random(1), pass_by)
         agent = sleeper()
         crew = Crew([agent], [server.connect() for server in servers], process=process)
         async with open_bus([server.connect() for server in servers], clock=clock) as bus, running(crew):

@@ -116,7 +116,9 @@ async def take_over(log: Log, names: Names, agent: str, process: Process, *, own
     process.reach("before claim")
     now = rfc3339(process.clock.now_s())
     claim = Claim(process.instance, now, doubt=_doubt_after(before), process=own_name())
+    asked_s = process.clock.own_s()
     token = await log.append([Write(subject, claim.to_json(), Expect(subject, before.seq if before else 0))])
+    answered_s = process.clock.own_s()
     process.reach("after claim")
     mark: Mark | None = None
     runs: list[tuple[str, Head]] = []
@@ -125,6 +127,8 @@ async def take_over(log: Log, names: Names, agent: str, process: Process, *, own
     async with aclosing(log.scan(filters)) as messages:
         async for message in messages:
             if message.seq >= token:
+                if message.seq == token:  # before anything is decided by the clock
+                    process.clock.hear(message.time_ns / 1e9, asked_s=asked_s, answered_s=answered_s)
                 break
             if message.subject == names.cursor(agent):
                 mark = Mark.from_json(message.data)

@@ -27,7 +27,7 @@ end.
 """
 
 LONGEST_LOOK_S = 10.0
-"""The wall clock is looked at this often at least, since it may be set while a run waits."""
+"""The clock is looked at this often at least, since it may be corrected while a run waits."""
 
 
 @dataclass(frozen=True, slots=True)

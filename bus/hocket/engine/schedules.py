@@ -113,7 +113,7 @@ class Ticker:
             await self._stored([], records)
 
     async def _until(self, due_s: int) -> None:
-        """Wait for a time, never too short; the wall clock may be set meanwhile."""
+        """Wait for a time, never too short; the clock may be corrected meanwhile."""
         while (wait_s := due_s - self._process.clock.now_s()) > 0:  # noqa: ASYNC110 - it is time itself that is waited for
             await asyncio.sleep(min(wait_s, LONGEST_LOOK_S))
 

@@ -11,6 +11,7 @@ from hocket.beside import beside
 from hocket.engine.commit import Committer
 from hocket.engine.doors import SharedDoors
 from hocket.engine.instance import Instance
+from hocket.engine.timekeeping import right
 from hocket.log.base import Log
 from hocket.policy import Limits
 from hocket.process import Process
@@ -58,9 +59,10 @@ class Crew:
     async def run(self) -> None:
         """Work until drained or cancelled; the first that fails ends them all."""
         async with asyncio.TaskGroup() as tasks:
-            committing = [tasks.create_task(committer.run()) for committer in self.committers]
+            others = [tasks.create_task(committer.run()) for committer in self.committers]
+            others += [tasks.create_task(right(self.process.clock, log)) for log in self.process.logs[:1]]
             await _all(instance.run() for instance in self.instances)
-            for task in committing:
+            for task in others:
                 task.cancel()
 
 

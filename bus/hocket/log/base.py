@@ -118,6 +118,10 @@ class Log(Protocol):
         """Return the sequence of the newest message in the log, 0 when it is empty. From the leader."""
         ...
 
+    async def time_s(self) -> float:
+        """Ask what time it is by the clock that stamps what is stored, in seconds since the Unix epoch."""
+        ...
+
     async def tell(self, subject: str, data: bytes) -> None:
         """Send to whoever listens now. Not stored, at most once, no error when nobody does."""
         ...

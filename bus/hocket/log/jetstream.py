@@ -193,17 +193,21 @@ class JetStreamLog:
 
     async def end(self) -> Seq:
         """See `Log.end`."""
-        answer = wire.required(await self._api.ask(f"STREAM.INFO.{self.stream}", None, _deadline()))
-        return Seq(answer["state"]["last_seq"])
+        return Seq((await self._info())["state"]["last_seq"])
+
+    async def time_s(self) -> float:
+        """See `Log.time_s`."""
+        return wire.nanoseconds((await self._info())["ts"]) / 1e9
 
     async def leader(self) -> str | None:
         """The name of the server that leads this shard's stream; None on a single server or while none does."""
-        answer = wire.required(await self._api.ask(f"STREAM.INFO.{self.stream}", None, _deadline()))
-        return (answer.get("cluster") or {}).get("leader") or None
+        return ((await self._info()).get("cluster") or {}).get("leader") or None
 
     async def _replicas(self) -> int:
-        answer = wire.required(await self._api.ask(f"STREAM.INFO.{self.stream}", None, _deadline()))
-        return int(answer["config"].get("num_replicas", 1))
+        return int((await self._info())["config"].get("num_replicas", 1))
+
+    async def _info(self) -> Mapping[str, Any]:
+        return wire.required(await self._api.ask(f"STREAM.INFO.{self.stream}", None, _deadline()))
 
     async def server_version(self) -> str:
         """The version of the server that we speak to, such as `2.15.1`."""

@@ -333,6 +333,12 @@ class MemoryLog:
         self._require_up()
         return self.server.end
 
+    async def time_s(self) -> float:
+        """See `Log.time_s`."""
+        await self._travel()
+        self._require_up()
+        return self.server.clock.now_s()
+
     async def scan(
         self, filters: Sequence[str], *, start: int = 1, follow: bool = False
     ) -> AsyncGenerator[Message, None]:

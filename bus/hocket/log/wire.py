@@ -223,7 +223,7 @@ def stored_message(body: Mapping[str, Any]) -> Message:
         subject=body["subject"],
         seq=Seq(body["seq"]),
         data=b64decode(body.get("data", "")),
-        time_ns=first_stored(headers, _nanoseconds(body["time"])),
+        time_ns=first_stored(headers, nanoseconds(body["time"])),
         headers=headers,
     )
 
@@ -240,7 +240,7 @@ def got_message(answer: "Got") -> Message:
         subject=stamps["Nats-Subject"],
         seq=Seq(int(stamps["Nats-Sequence"])),
         data=answer.data,
-        time_ns=first_stored(own, _nanoseconds(stamps["Nats-Time-Stamp"])),
+        time_ns=first_stored(own, nanoseconds(stamps["Nats-Time-Stamp"])),
         headers=own or NO_HEADERS,
     )
 
@@ -279,7 +279,7 @@ def headers_of(head: bytes) -> dict[str, str]:
     return headers
 
 
-def _nanoseconds(rfc3339: str) -> int:
+def nanoseconds(rfc3339: str) -> int:
     """`2026-01-01T00:00:00.123456789Z` as nanoseconds since the Unix epoch; a float would round them."""
     whole, _, fraction = rfc3339.removesuffix("Z").partition(".")
     seconds = int(datetime.fromisoformat(f"{whole}+00:00").timestamp())

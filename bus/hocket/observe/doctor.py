@@ -30,7 +30,7 @@ ANSWER_S = 3.0
 """How long to wait for each answer."""
 
 CLOCK_OFF_S = 1.0
-"""A clock that differs by more is worth a warning: deadlines and timers are read off it."""
+"""A clock that differs by more is worth a warning: events and logs are stamped by it. Timers go by the server's."""
 
 FULL_SHARE_WARNING = 0.8
 FULL_SHARE_FAILED = 0.95

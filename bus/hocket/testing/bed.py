@@ -12,7 +12,7 @@ import orjson
 from hocket.agent import Agent
 from hocket.approval import APPROVE
 from hocket.client import Bus, Receipt, open_bus
-from hocket.clock import LoopClock
+from hocket.clock import Clock, LoopClock, ServerClock
 from hocket.crashpoints import Reach, pass_by
 from hocket.engine.cursor import Mark
 from hocket.engine.requests import TYPES
@@ -66,12 +66,14 @@ class Bed:
         log = self.server.connect(faults)
         return self.crew_on(log, *agents, reach=reach, **options)
 
-    def crew_on(self, log: MemoryLog, *agents: Agent[Any], reach: Reach = pass_by, **options: Any) -> Crew:
-        """The same, on a connection that the test keeps hold of, to cut it."""
+    def crew_on(
+        self, log: MemoryLog, *agents: Agent[Any], reach: Reach = pass_by, clock: Clock | None = None, **options: Any
+    ) -> Crew:
+        """The same, on a connection that the test keeps hold of, to cut it. `clock`: its machine's own."""
         self._processes += 1
         process = Process(
             instance=f"process-{self._processes}",
-            clock=self.server.clock,
+            clock=ServerClock(clock or self.server.clock),
             rng=random.Random(self._processes),
             reach=reach,
         )

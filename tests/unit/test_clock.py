@@ -1,0 +1,133 @@
+"""The clock that a process reckons the server's time by."""
+
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hocket.clock import ROUNDED_S, SLOWED, ServerClock
+
+HOURS_S = 2 * 3600.0
+NOON_S = 1_767_268_800.0
+
+
+class Hand:
+    """A clock that a test moves."""
+
+    def __init__(self, at_s: float) -> None:
+        self.at_s = at_s
+
+    def now_s(self) -> float:
+        return self.at_s
+
+
+@dataclass
+class Machine:
+    """A process's own clock, how far it is off, and the server's time that it does not see."""
+
+    own: Hand
+    server_s: float = NOON_S
+
+    def pass_s(self, span_s: float, *, drift: float = 1.0) -> None:
+        self.own.at_s += span_s * drift
+        self.server_s += span_s
+
+    def ask(self, clock: ServerClock, there_s: float = 0.0, back_s: float = 0.0) -> None:
+        asked_s = clock.own_s()
+        self.pass_s(there_s)
+        answer_s = self.server_s
+        self.pass_s(back_s)
+        clock.hear(answer_s, asked_s=asked_s, answered_s=clock.own_s())
+
+
+def machine(off_s: float) -> Machine:
+    return Machine(Hand(NOON_S + off_s))
+
+
+def test_nothing_is_heard_yet_and_it_shows_its_own_time() -> None:
+    at = machine(HOURS_S)
+
+    assert ServerClock(at.own).now_s() == NOON_S + HOURS_S
+
+
+def test_the_first_answer_sets_it_forward_or_back() -> None:
+    for off_s in (HOURS_S, -HOURS_S):
+        at = machine(off_s)
+        clock = ServerClock(at.own)
+        clock.now_s()
+
+        at.ask(clock, 0.01, 0.01)
+
+        assert abs(clock.now_s() - at.server_s) <= 0.01 + ROUNDED_S
+
+
+def test_an_answer_that_took_long_does_not_spoil_a_clock_that_is_right() -> None:
+    at = machine(0.0)
+    clock = ServerClock(at.own)
+
+    at.ask(clock, 5.0, 0.0)
+    at.ask(clock, 0.0, 5.0)
+
+    assert clock.now_s() == at.own.at_s
+
+
+def test_a_machine_that_slept_is_right_with_the_next_answer() -> None:
+    at = machine(0.0)
+    clock = ServerClock(at.own)
+    at.ask(clock)
+
+    at.pass_s(HOURS_S, drift=0.0)
+    at.ask(clock)
+
+    assert abs(clock.now_s() - at.server_s) <= ROUNDED_S
+
+
+def test_a_clock_that_is_ahead_goes_at_half_the_speed_until_it_is_right() -> None:
+    at = machine(0.0)
+    clock = ServerClock(at.own)
+    at.ask(clock)
+    at.server_s -= 10
+    at.ask(clock)
+
+    shown = [clock.now_s() - NOON_S]
+    for _ in range(4):
+        at.pass_s(8)
+        shown.append(clock.now_s() - NOON_S)
+
+    assert SLOWED == 0.5
+    assert [round(at_s, 2) for at_s in shown] == [0, 4, 8, 14, 22]
+
+
+moves = st.one_of(
+    st.tuples(st.just("pass"), st.floats(0, 100), st.floats(0.9, 1.1)),
+    st.tuples(st.just("ask"), st.floats(0, 3), st.floats(0, 3)),
+    st.tuples(st.just("server"), st.floats(-50, 50), st.just(0.0)),
+    st.tuples(st.just("own"), st.floats(-50, 50), st.just(0.0)),
+)
+
+
+@given(st.floats(-HOURS_S, HOURS_S), st.lists(moves, max_size=30))
+def test_it_never_goes_back_and_comes_to_the_servers_time(
+    off_s: float, happens: list[tuple[str, float, float]]
+) -> None:
+    at = machine(off_s)
+    clock = ServerClock(at.own)
+    at.ask(clock)
+    shown = [clock.now_s()]
+
+    for what, first, second in happens:
+        match what:
+            case "pass":
+                at.pass_s(first, drift=second)
+            case "ask":
+                at.ask(clock, first, second)
+            case "server":
+                at.server_s += first
+            case "own":
+                at.own.at_s += first
+        shown.append(clock.now_s())
+    at.ask(clock)
+    at.pass_s(10_000)
+
+    assert shown == sorted(shown)
+    assert abs(clock.now_s() - at.server_s) <= 2 * ROUNDED_S
