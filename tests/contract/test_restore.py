@@ -129,7 +129,7 @@ def test_what_has_run_out_stays_forgotten_and_so_does_what_it_had_replaced(domai
         await back_up([log], tmp_path / "copy.jsonl", clock=clock, told=end_the_run)
         clock.advance(3600)
         server = MemoryServer(domain=domain, clock=clock)
-        restored = await restore(messages_of(tmp_path / "copy.jsonl"), [3], [server.connect()], clock=clock)
+        restored = await restore(messages_of(tmp_path / "copy.jsonl"), [3], [server.connect()])
         return restored.expired, server.newest(run), server.newest(event), server.end
 
     assert run_virtual(story()) == (2, None, None, 3)

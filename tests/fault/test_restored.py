@@ -149,7 +149,7 @@ def test_what_is_restored_folds_to_the_same_and_goes_on_to_its_end(tmp_path: Pat
         [first], [end] = check(tmp_path / "copy.jsonl").firsts, check(tmp_path / "copy.jsonl").ends
         again = MemoryServer(clock=clock)
         again.begin_at(first)
-        await restore(messages_of(tmp_path / "copy.jsonl"), [end], [again.connect()], clock=clock)
+        await restore(messages_of(tmp_path / "copy.jsonl"), [end], [again.connect()])
         async with open_bus([again.connect()], publisher="test", clock=clock) as bus:
             assert await seen(bus) == before
 

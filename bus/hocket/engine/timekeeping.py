@@ -19,9 +19,14 @@ async def right(clock: ServerClock, log: Log) -> None:
     while True:
         await asyncio.sleep(LOOK_S)
         with suppress(LogError):  # the log is away, or does not say; meanwhile the clock goes on by itself
-            asked_s = clock.own_s()
-            server_s = await log.time_s()
-            clock.hear(server_s, asked_s=asked_s, answered_s=clock.own_s())
+            await correct(clock, log)
 
 
-__all__ = ["LOOK_S", "right"]
+async def correct(clock: ServerClock, log: Log) -> None:
+    """Ask the server for its time once. Raises LogError."""
+    asked_s = clock.own_s()
+    server_s = await log.time_s()
+    clock.hear(server_s, asked_s=asked_s, answered_s=clock.own_s())
+
+
+__all__ = ["LOOK_S", "correct", "right"]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hocket.client import Delivery
-from hocket.clock import Clock, SystemClock
 from hocket.errors import NotFound
 from hocket.log.base import Message, Whole
 from hocket.observe.fact import Fact, fact_of
@@ -54,9 +53,9 @@ async def without_cause(logs: Sequence[Whole], archived: Collection[str] = ()) -
     return sorted(found.values(), key=lambda missing: (missing.key or "", missing.id))
 
 
-async def not_in_log(logs: Sequence[Whole], copy: Path, clock: Clock | None = None) -> list[Missing]:
+async def not_in_log(logs: Sequence[Whole], copy: Path) -> list[Missing]:
     """The immutable messages of a sound copy that are not in the log any more, though their time has not run out."""
-    now_ns = (clock or SystemClock()).now_s() * 1e9
+    now_ns = await logs[0].time_s() * 1e9
     found: list[Missing] = []
     for log in logs:
         wanted = (s for s in messages_of(copy) if s.shard == log.shard and whose(s.message.subject).kind in IMMUTABLE)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
 
-from hocket.clock import Clock, SystemClock
+from hocket.clock import ServerClock
+from hocket.engine.timekeeping import correct
 from hocket.errors import DomainInUse, LogError, OutcomeUnknown
 from hocket.log.base import Log, Write
 from hocket.log.wire import STORED
@@ -65,7 +66,6 @@ async def restore(
     ends: Sequence[int],
     logs: Sequence[Log],
     *,
-    clock: Clock | None = None,
     told: Callable[[int], None] = lambda messages: None,
 ) -> Restored:
     """Store what a copy holds, in logs whose first message gets the copy's first sequence.
@@ -73,7 +73,8 @@ async def restore(
     `told` hears now and then how many messages are stored. Raises LogError, StorageFull and Unavailable; what was
     stored until then is of no use.
     """
-    clock = clock or SystemClock()
+    clock = ServerClock()  # by this their times run out, and not by that of whoever restores
+    await correct(clock, logs[0])
     refills = [_Refill(log, clock) for log in logs]
     count = 0
     for stored in messages:
@@ -93,7 +94,7 @@ async def restore(
 class _Refill:
     """One shard that is being filled."""
 
-    def __init__(self, log: Log, clock: Clock) -> None:
+    def __init__(self, log: Log, clock: ServerClock) -> None:
         self.fillers = 0
         self.expired = 0
         self._log = log
