@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 
 from hocket.engine.cancels import Cancel
@@ -108,10 +109,16 @@ class Dispatcher:
         self._steps_aside = steps_aside
         self._paused = paused
         self._tasks = tasks
+        self._context = copy_context()
+        """In a copy of which each key begins: none finds what the handler of another one has set."""
+
         self._concurrency = concurrency
         self._actors: dict[str, Actor] = {}
         self._ready: deque[Actor] = deque()
         self._active: dict[Actor, asyncio.Task[None]] = {}
+        self._round: asyncio.Task[None] | None = None
+        """The one that takes key after key, for as long as none of them waits."""
+
         self._resting: dict[Actor, asyncio.Task[None]] = {}
         self._quiet = asyncio.Event()
         self.running: dict[Work, None] = {}
@@ -125,11 +132,8 @@ class Dispatcher:
             return
         actor = self._actors[work.key] = Actor(work.key)
         actor.queue.append(work)
-        self._quiet.clear()
-        if len(self._active) < self._concurrency and not self._paused:
-            self._start(actor)
-        else:
-            self._ready.append(actor)
+        self._ready.append(actor)
+        self._fill()
 
     def put_back(self, work: Work) -> None:
         """Take an event that has waited out of its turn: it goes before the newer ones that are not begun."""
@@ -188,12 +192,42 @@ class Dispatcher:
             task.cancel()
 
     def _fill(self) -> None:
-        """Begin the turns that there is room for."""
-        while self._ready and not self._paused and len(self._active) < self._concurrency:
-            self._start(self._ready.popleft())
+        """Begin the turns that there is room for.
 
-    def _start(self, actor: Actor) -> None:
-        self._active[actor] = self._tasks.create_task(self._turns(actor))
+        Most wait for nothing, and a task for each is a good part of what they cost. So one task takes them one after
+        the other; as soon as one of them waits, each of the others gets a task of its own.
+        """
+        if self._round is None and self._ready and self._has_room():
+            self._round = self._tasks.create_task(self._go_round(), context=self._context.copy())
+            asyncio.get_running_loop().call_soon(self._look, self._round)
+
+    def _has_room(self) -> bool:
+        return not self._paused and len(self._active) < self._concurrency
+
+    async def _go_round(self) -> None:
+        """Take turns until one has waited, or has left something in its context or its task for others to find."""
+        task = asyncio.current_task()
+        assert task is not None
+        while self._round is task and self._ready and self._has_room():
+            actor = self._ready.popleft()
+            self._active[actor] = task
+            await self._turns(actor)
+            if task.cancelling() or not _alike(self._context, copy_context()):
+                break
+        if self._round is task:
+            self._round = None
+            self._fill()
+
+    def _look(self, begun: asyncio.Task[None]) -> None:
+        """A round has run as far as it could. Unless it is over a turn waits, and nobody else may wait for that."""
+        if self._round is not begun:
+            return
+        self._round = None
+        if begun.done() or begun.cancelling():
+            return
+        while self._ready and self._has_room():
+            actor = self._ready.popleft()
+            self._active[actor] = self._tasks.create_task(self._turns(actor), context=self._context.copy())
 
     async def _turns(self, actor: Actor) -> None:
         """One key's events until none is left; the slot then goes to the key that waits longest."""
@@ -244,3 +278,8 @@ class Dispatcher:
         del self._resting[actor]
         self._ready.append(actor)
         self._fill()
+
+
+def _alike(one: Context, other: Context) -> bool:
+    """Whether two contexts hold the same things. They are not compared by value: that is code of others."""
+    return len(one) == len(other) and all(other.get(variable) is value for variable, value in one.items())
