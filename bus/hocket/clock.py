@@ -71,11 +71,12 @@ class ServerClock:
     def hear(self, server_s: float, *, asked_s: float, answered_s: float) -> None:
         """Correct it by what the server's clock showed at some moment between the question and the answer.
 
-        No more than that needs: a clock which the answer does not prove wrong stays as it is, so that answers which
-        take long do no harm.
+        What the answer does not prove wrong stays as it is, so that answers which take long do no harm. What it does
+        becomes the earliest that the server can show by now: a timer comes rather too late than too early.
         """
-        least_s, most_s = server_s - answered_s - ROUNDED_S, server_s - asked_s + ROUNDED_S
-        self._ahead_s = min(max(self._ahead_s, least_s), most_s)
+        least_s, most_s = server_s - answered_s, server_s - asked_s
+        if not least_s - ROUNDED_S <= self._ahead_s <= most_s + ROUNDED_S:
+            self._ahead_s = least_s
         if self._shown is None:
             own_s = self._own.now_s()
             self._shown = (own_s, own_s + self._ahead_s)
