@@ -28,6 +28,14 @@ INSTANCES = ("a", "b")
 STOP_S = 12.0
 LINE_BYTES_MAX = 1 << 22
 
+SET = """import pathlib, time
+
+_true, _off_s = time.time, float(pathlib.Path(__file__).with_name("clock").read_text())
+time.time = lambda: _true() + _off_s
+
+"""
+"""Before a service's own code: its process sees the clock of a machine that is set wrong by so many seconds."""
+
 CODE = """import sys
 
 sys.path[:0] = {paths}
@@ -47,6 +55,10 @@ class Worker:
         self.proxy = proxy
         self.process: Process | Nursling | None = None
         self.starts = 0
+
+    def set_clock(self, off_s: float) -> None:
+        """Have its machine's clock set, for the next process on."""
+        (self.folder / "clock").write_text(str(off_s))
 
     def signal(self, number: signal.Signals) -> bool:
         """Send it a signal; False: nobody was there."""
@@ -127,11 +139,14 @@ def service(folder: Path, agent: str, instance: str) -> Path:
     made = folder / f"{agent}-{instance}"
     if agent == COORDINATOR:
         shutil.copytree(ROOT / "services" / COORDINATOR, made, ignore=shutil.ignore_patterns("test_*", "__pycache__"))
-        return made
-    made.mkdir(parents=True)
-    paths = [str(ROOT), str(ROOT / "bus"), str(ROOT / "schemas")]
-    (made / "agent.py").write_text(CODE.format(paths=paths, name=agent))
-    (made / "agent.toml").write_text(manifest(agent))
+        code = (made / "agent.py").read_text()
+    else:
+        made.mkdir(parents=True)
+        paths = [str(ROOT), str(ROOT / "bus"), str(ROOT / "schemas")]
+        code = CODE.format(paths=paths, name=agent)
+        (made / "agent.toml").write_text(manifest(agent))
+    (made / "clock").write_text("0")
+    (made / "agent.py").write_text(SET + code)
     return made
 
 

@@ -24,6 +24,8 @@ EVERYBODY_S = 0.7
 LANDED_S = 6.0
 """So long a strike waits for what it is to fall on."""
 
+CLOCK_OFF_S = 7200.0
+
 MISSED = "missed"
 
 
@@ -76,6 +78,14 @@ async def kill_worker(field: Field) -> Blow:
     worker, at_s = field.worker(), time.time()
     worker.signal(signal.SIGKILL)
     return Blow(worker.name, frozenset({worker.agent}), at_s)
+
+
+async def set_clock(field: Field) -> Blow:
+    """Kill -9 a worker, and set its machine's clock by up to two hours; the other instance keeps its own."""
+    worker, off_s, at_s = field.worker(), field.rng.uniform(-CLOCK_OFF_S, CLOCK_OFF_S), time.time()
+    worker.set_clock(off_s)
+    worker.signal(signal.SIGKILL)
+    return Blow(f"{worker.name} by {off_s:+.0f} s", frozenset({worker.agent}), at_s)
 
 
 async def stop_worker(field: Field) -> Blow:
@@ -289,6 +299,7 @@ async def one_way(proxy: Proxy, rng: random.Random) -> AsyncIterator[None]:
 
 EVERYWHERE: dict[str, Fault] = {
     "kill -9 a worker": kill_worker,
+    "set a worker's clock": set_clock,
     "SIGTERM a worker": stop_worker,
     "SIGSTOP a worker past the silence": pause_worker,
     "SIGSTOP a worker for shorter": blink_worker,
