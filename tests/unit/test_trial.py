@@ -247,7 +247,7 @@ def test_an_event_that_is_tried_alone_may_still_ask_to_be_reminded() -> None:
     assert (letters, taken) == ([], [0])
 
 
-SUSPECTS = 6
+SUSPECTS = 10
 LIFE_S = 20.0
 """How long a process lives; a handling takes three quarters of it."""
 
@@ -290,12 +290,12 @@ def test_however_often_their_process_is_killed_slow_suspects_do_not_wait_for_one
     assert run_virtual(takeovers_of_the_last()) <= 2
 
 
-def test_whoever_is_tried_alone_for_as_long_as_it_takes_starves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_those_that_count_for_as_long_as_they_are_tried_starve_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = Trials.__init__
 
     def for_a_minute(self: Trials, *given: Any, **named: Any) -> None:
         tried(self, *given, **named)
-        self._alone_s = 60.0
+        self._slow_s = 60.0
 
     monkeypatch.setattr(Trials, "__init__", for_a_minute)
 

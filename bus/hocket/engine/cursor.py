@@ -21,7 +21,7 @@ class Tried(NamedTuple):
     """Whether it was being handled when this was written."""
 
     entries: int = 0
-    """How long its journal was when it was last tried alone."""
+    """How long its journal was when it was last tried again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 A process that ended without leaving may have been ended by what it handled, and nobody can ask it. So its next owner
 writes down which of the events that it had left unfinished it begins. The first time that is all: they are handled
 side by side like any others, and most have finished by the time that the process ends again. Those that have not are
-tried one at a time from then on, beside all that is not under suspicion; those that have ended the fewest processes
-come first. Whoever is innocent finishes at the first such try. Whoever ends its process each time becomes a dead
-letter, after as many attempts as its handler allows.
+tried in parts from then on, beside all that is not under suspicion, and in smaller parts the more processes they have
+ended; how small is decided in `hocket.engine.line`. Whoever ends its process each time becomes a dead letter, after as
+many attempts as its handler allows, the last of which nobody else under suspicion stood beside.
 
 Where another instance stood by, they are not begun before one does again, but for a moment only: whoever ends the
 process once more is followed at once. All others go on meanwhile.
@@ -14,8 +14,8 @@ A clean start, and every event that came after a claim, costs nothing of this.
 """
 
 import asyncio
-import heapq
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 
@@ -25,6 +25,7 @@ from hocket.engine.cursor import Tried
 from hocket.engine.dispatch import Work
 from hocket.engine.failures import take_note
 from hocket.engine.handling import Dead, Received
+from hocket.engine.line import Line, Place, placed
 from hocket.engine.transition import Tenure, Transition
 from hocket.errors import ProcessEnded
 from hocket.failures import told
@@ -41,7 +42,7 @@ COMPANY_S = 0.5
 process too, nobody else has to wait until one has started."""
 
 COURTESY_S = 0.3
-"""How long an event that has ended two processes waits for others to come before it that have ended only one."""
+"""How long events that have ended two processes wait for others to come before them that have ended only one."""
 
 
 class Trials:
@@ -59,10 +60,12 @@ class Trials:
     ) -> None:
         self._tenure = tenure
         self._committer = committer
-        self._alone_s = limits.slow_s
-        """How long an event is tried alone; then the next one is begun beside it, so that one that waits for something
-        outside holds up no other. What blocks the event loop stays alone for as long as it does."""
+        self._slow_s = limits.slow_s
+        """After how long an event that is tried does not count any more among those that are tried at once, so that
+        one that waits for something outside holds up no other. What blocks the event loop counts for as long as it
+        does, and whoever is at its last attempt is alone until it comes to its end."""
 
+        self._width_max = limits.concurrency
         self._process = process
         self._aside = aside
         self._claimed_s = process.clock.now_s()
@@ -71,7 +74,17 @@ class Trials:
         """How many more may have been in hand when the process before ended: it took no more than that."""
 
         self._tried = tenure.cursor.tried
-        self._line = _Line()
+        self._peers = Counter(each.ends for each in self._tried.values())
+        """How many have ended so many processes, as this tenure found them."""
+
+        self._line = Line()
+        self._turns: dict[int, asyncio.Future[None]] = {}
+        """Of those that wait in the line."""
+
+        self._courteous_until: float | None = None
+        self._trying: dict[int, str] = {}
+        """The ids of those that are tried again, the first that was begun before the others."""
+
         process.trying(None)
 
     def concern(self, work: Work) -> bool:
@@ -95,35 +108,48 @@ class Trials:
 
         An attempt that is cut off stays as it was written. Whoever owns the agent next knows what that means.
         """
-        known = self._tried.get(work.seq)
-        if known is None or not known.ends:
-            self._left -= 1
+        known = self._tried.get(work.seq) or Tried(work.seq, 0, begun=False)
+        if known.ends:
             with self._aside():
-                await self._be_followed()
-            await self._write(Tried(work.seq, 0, begun=True))
-            yield None
+                known = await self._seen(known, run)
         else:
-            async with self._turn(known):
-                yield await self._next(known, received, run)
-            self._process.trying(None)
+            self._left -= 1
+        most = max(ENDS_MIN, received.handler.retry.attempts_max)
+        if known.ends >= most:
+            yield Dead(_ended(known), known.ends)
+        else:
+            async with self._turn(self._place(known, most - known.ends)):
+                await self._begin(known, received, run)
+                yield None
         self._tried.pop(work.seq, None)
         self._committer.put(Transition(self._tenure, None))  # so that the log says it even if nothing else happens
 
-    async def _next(self, known: Tried, received: Received, run: Run) -> Dead | None:
-        """Begin another attempt, or say why there is none."""
+    async def _seen(self, known: Tried, run: Run) -> Tried:
+        """What is known of an event by now. The ends before do not count where it remembers more than it did."""
         await run.loaded()
-        ends, entries = known.ends, run.recorded
-        if known.entries < entries and ends > 1:
-            ends = 1  # it remembers more than it did: it comes to its end in pieces, whoever ends its process
-        most = max(ENDS_MIN, received.handler.retry.attempts_max)
-        ended = ProcessEnded(f"its process ended {ends} times while it was handled")
-        if ends >= most:
-            return Dead(ended, ends)
-        take_note(run, rfc3339(self._process.clock.now_s()), told(ended))
-        note(logging.WARNING, "tried alone", agent=self._tenure.agent, id=received.envelope.id, ends=ends)
-        self._process.trying(received.envelope.id)
-        await self._write(Tried(known.seq, ends, begun=True, entries=entries))
-        return None
+        # It comes to its end in pieces, whoever ends its process.
+        further = known.entries < run.recorded and known.ends > 1
+        return known._replace(ends=1 if further else known.ends, entries=run.recorded)
+
+    def _place(self, known: Tried, attempts_left: int) -> Place:
+        found = self._tried.get(known.seq, known).ends  # before it was seen to have come further
+        peers, most = max(1, self._peers[found]), self._width_max
+        return placed(known.seq, ends=known.ends, attempts_left=attempts_left, peers=peers, width_max=most)
+
+    async def _begin(self, known: Tried, received: Received, run: Run) -> None:
+        """Begin another attempt."""
+        if known.ends:
+            ended, event_id = _ended(known), received.envelope.id
+            take_note(run, rfc3339(self._process.clock.now_s()), told(ended))
+            beside = self._line.at_work - 1
+            note(logging.WARNING, "tried again", agent=self._tenure.agent, id=event_id, ends=known.ends, beside=beside)
+            self._trying[known.seq] = event_id
+            self._tell()
+        await self._write(known._replace(begun=True))
+
+    def _tell(self) -> None:
+        """Say what this process would be ended by."""
+        self._process.trying(next(iter(self._trying.values()), None))
 
     async def _write(self, tried: Tried) -> None:
         """Have the log say that an attempt begins, together with whatever else is to be written."""
@@ -136,53 +162,58 @@ class Trials:
             async with asyncio.timeout_at(self._company_until):
                 await self._tenure.followed.wait()
 
+    async def _be_courteous(self) -> None:
+        """Wait for those that come first to have come, but not for long."""
+        loop = asyncio.get_running_loop()
+        if self._courteous_until is None:
+            self._courteous_until = loop.time() + COURTESY_S
+        await asyncio.sleep(self._courteous_until - loop.time())
+
     @asynccontextmanager
-    async def _turn(self, known: Tried) -> AsyncIterator[None]:
-        """Be the only one under suspicion, but for those that take very long."""
-        with self._aside():
-            await self._be_followed()
-            if known.ends > 1:
-                await asyncio.sleep(COURTESY_S)
-            await self._line.come_first(known.ends, known.seq)
-        holds = True
-
-        def release() -> None:
-            nonlocal holds
-            if holds:
-                holds = False
-                self._line.go()
-
-        end = asyncio.get_running_loop().call_later(self._alone_s, release)
+    async def _turn(self, place: Place) -> AsyncIterator[None]:
+        """Wait for one's turn without a slot, then count among those that are tried for as long as it lasts."""
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
         try:
-            yield
+            with self._aside():
+                await self._be_followed()
+                if place.ends > 1:
+                    await self._be_courteous()
+                self._turns[place.seq] = turn
+                self._line.join(place)
+                self._call()
+                await turn
+            late = loop.call_later(self._slow_s, self._be_late, place.seq)
+            try:
+                yield
+            finally:
+                late.cancel()
         finally:
-            end.cancel()
-            release()
+            if turn.done() and not turn.cancelled():
+                self._leave(place.seq)
 
+    def _be_late(self, seq: int) -> None:
+        self._line.late(seq)
+        self._call()
 
-class _Line:
-    """Those that wait to be tried alone: whoever has ended the fewest processes comes first, then log order."""
+    def _leave(self, seq: int) -> None:
+        self._line.leave(seq)
+        if self._trying.pop(seq, None) is not None:
+            self._tell()
+        self._call()
 
-    def __init__(self) -> None:
-        self._taken = False
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
-
-    async def come_first(self, ends: int, seq: int) -> None:
-        """Wait for one's turn; `go` ends it."""
-        if self._taken:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            heapq.heappush(self._waiting, (ends, seq, turn))
-            await turn
-        self._taken = True
-
-    def go(self) -> None:
-        """Let the next one have its turn."""
-        while self._waiting:
-            _, _, turn = heapq.heappop(self._waiting)
-            if not turn.done():
+    def _call(self) -> None:
+        """Let everybody go on whose turn has come."""
+        for place in self._line.begin():
+            turn = self._turns.pop(place.seq)
+            if turn.cancelled():
+                self._line.leave(place.seq)
+            else:
                 turn.set_result(None)
-                return
-        self._taken = False
+
+
+def _ended(known: Tried) -> ProcessEnded:
+    return ProcessEnded(f"its process ended {known.ends} times while it was handled")
 
 
 __all__ = ["Trials"]

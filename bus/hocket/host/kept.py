@@ -79,7 +79,7 @@ class Kept:
     """The id of the event that says that it has failed, until one says that it was restored."""
 
     trying: str | None = None
-    """The id of the event that its process tries alone, since it may end the process."""
+    """The id of an event that its process tries again: it may end the process, or one that is tried beside it."""
 
     why: str = ""
     """What is the matter, or was at last."""
@@ -195,7 +195,7 @@ class Kept:
         self.why = f"ended with {text_of(code, reason)}" + (f": {blocked}" if blocked else "")
         if self.trying is not None:
             # The event is given up after so many attempts, and that is bound enough: this is no fault of the service.
-            self.why += f", while it tried event {self.trying} alone"
+            self.why += f", while it tried event {self.trying} again"
             return reason
         self.ends_s = [end_s for end_s in self.ends_s if end_s > now_s - self.restarts.window_s] + [now_s]
         return reason
