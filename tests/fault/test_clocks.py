@@ -1,14 +1,16 @@
 """Workers whose machines disagree about the time by hours: what is due comes when the log's own clock says so."""
 
 import asyncio
+import time
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.fault.services import hosted, journal, written
+from tests.fault.services import hocket, hosted, journal, written
 
 from hocket import Agent, Context, Event
 from hocket.beside import beside
+from hocket.client import connect
 from hocket.clock import LoopClock
 from hocket.errors import WaitExpired
 from hocket.log.base import Message
@@ -16,6 +18,7 @@ from hocket.log.memory import MemoryServer
 from hocket.subjects import type_of
 from hocket.testing import Bed, run_virtual
 from hocket_schemas.approvals import ApprovalDecided
+from hocket_schemas.briefs import BriefRequested
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.runtime import ScheduleDue
 
@@ -244,3 +247,17 @@ async def test_processes_whose_clocks_are_hours_apart_sleep_for_as_long_as_was_a
             slept_s.append((woke.message.time_ns - asked.message.time_ns) / 1e9)
 
     assert [-EARLY_S <= s - SHORT_S <= BUSY_S for s in slept_s] == [True, True], slept_s
+
+
+async def test_whoever_lists_sagas_with_a_clock_that_is_ahead_sees_none_expire(
+    nats_url: str, domain: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true = time.time
+    async with connect(nats_url, domain=domain) as bus:
+        await bus.publish(BriefRequested(folder="/in", out="/out"), key="b", saga="b")
+    monkeypatch.setattr(time, "time", lambda: true() + HOURS_S)
+
+    code, [saga] = await hocket("sagas", "--nats", nats_url, "--domain", domain)
+
+    assert code == 0
+    assert saga["state"] == "running", saga

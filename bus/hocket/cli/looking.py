@@ -9,7 +9,6 @@ from hocket.cli.known import policies
 from hocket.cli.lineage import print_calls, print_origins
 from hocket.cli.output import AsJson, clock_time, print_json, print_table, say, short
 from hocket.cli.reach import Domain, Nats, reading
-from hocket.clock import SystemClock
 from hocket.errors import NotFound
 from hocket.host import runtime
 from hocket.observe.budgets import BudgetLine, budget_of
@@ -47,8 +46,9 @@ async def _sagas(
         facts = [fact async for fact in facts_in(bus, saga)]
         record = await record_of(bus, saga) if saga is not None else None
         known = await knowledge_of(bus, saga, facts) if saga is not None else []
-        budget = await budget_of(bus, saga, SystemClock().now_s()) if saga is not None else []
-    lines = fold(declared, facts, SystemClock().now_s())
+        now_s = await bus.logs[0].time_s()  # sagas begin by the server's clock
+        budget = await budget_of(bus, saga, now_s) if saga is not None else []
+    lines = fold(declared, facts, now_s)
     if stuck:
         lines = [line for line in lines if line.state is SagaState.STUCK or line.quiet_since]
     if saga is not None:
