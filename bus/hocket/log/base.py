@@ -77,7 +77,10 @@ class Consumption(Protocol):
 
 
 class Log(Protocol):
-    """One shard's log. All methods may be called concurrently; all raise Unavailable when it is away."""
+    """One shard's log. All methods may be called concurrently; all raise Unavailable when it is away.
+
+    Not promised: that what was overwritten is gone. Once its successor has expired, it may be back after a crash.
+    """
 
     domain: str
     shard: int

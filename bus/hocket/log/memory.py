@@ -66,13 +66,6 @@ class Faults:
         return chance > 0 and self.rng.random() < chance
 
 
-@dataclass(slots=True)
-class _Durable:
-    """A durable consumer: who reads it now. Its position belongs to the reader, as after any reset."""
-
-    reader: int = 0
-
-
 class MemoryServer:
     """One shard's stored messages, and what a server does with them."""
 
@@ -98,7 +91,12 @@ class MemoryServer:
         self._expiries: list[tuple[float, int]] = []
         self._ttls: dict[int, int] = {}
         self._restored_ns: dict[int, int] = {}
-        self._durables: dict[str, _Durable] = {}
+        self._lasting: dict[str, Message] = {}
+        """The newest of each subject that has no TTL, overwritten or not."""
+
+        self._readers: dict[str, int] = {}
+        """Who reads each durable consumer. Its position belongs to the reader, as after any reset."""
+
         self._waiting: dict[asyncio.Future[None], Callable[[str], bool] | None] = {}
         """Who waits for what; in order, so that a seed replays exactly."""
 
@@ -112,16 +110,22 @@ class MemoryServer:
     def stop(self) -> None:
         """Be away: every call raises Unavailable, every reader loses its consumer."""
         self.up = False
+        self._readers.clear()
         self._wake()
 
     def start(self) -> None:
-        """Be back, with everything that was stored."""
+        """Be back, with everything that was stored, and with what only something overwrites that has expired."""
+        self._expire()
+        for message in () if self.up else [m for m in self._lasting.values() if m.subject not in self._newest]:
+            self._newest[message.subject] = self._at[message.seq] = message
+            self._bytes += _size(message)
+        self._seqs = sorted(self._at)
         self.up = True
         self._wake()
 
     def delete_consumer(self, name: str) -> None:
         """Forget a durable consumer, as an operator's mistake would."""
-        self._durables.pop(name, None)
+        self._readers.pop(name, None)
         self._wake()
 
     def store(self, writes: Sequence[Write]) -> Seq:
@@ -205,7 +209,9 @@ class MemoryServer:
         self.history.append(message)
         if ".evt." in write.subject:
             self._caused[_caused(write.subject)] = self._end
-        if write.ttl is not None:
+        if write.ttl is None:
+            self._lasting[write.subject] = message
+        else:
             self._ttls[self._end] = int(write.ttl.total_seconds())
             heapq.heappush(self._expiries, (now_s + write.ttl.total_seconds(), self._end))
 
@@ -250,14 +256,13 @@ class MemoryServer:
     def attach(self, name: str) -> int:
         """Make a new reader of the durable consumer `name`; the one before has lost it."""
         self._serial += 1
-        self._durables.setdefault(name, _Durable()).reader = self._serial
+        self._readers[name] = self._serial
         self._wake()
         return self._serial
 
     def attached(self, name: str, reader: int) -> bool:
         """Whether `reader` still reads the durable consumer."""
-        durable = self._durables.get(name)
-        return self.up and durable is not None and durable.reader == reader
+        return self.up and self._readers.get(name) == reader
 
     def tell(self, subject: str, data: bytes) -> None:
         """Hand a message to whoever listens now."""
