@@ -125,13 +125,14 @@ class Names:
         return f"{self.root}.evt.*.*.{token(agent)}.{token(cause)}.*"
 
     def everything_of_key(self, key: str) -> list[str]:
-        """All that the log holds under a key: events, commands, states, runs and journals, dead letters."""
+        """All that the log holds under a key: events, commands, states, runs, their ends and journals, dead letters."""
         name = token(key)
         return [
             f"{self.root}.evt.*.{name}.>",
             f"{self.root}.cmd.*.*.{name}.>",
             f"{self.root}.act.*.{name}",
             f"{self.root}.run.*.{name}.*",
+            f"{self.root}.end.*.{name}.*",
             f"{self.root}.jrn.*.{name}.>",
             f"{self.root}.dead.*.{name}.*",
         ]
@@ -190,6 +191,10 @@ class Names:
     def runs(self, agent: str) -> str:
         """Every run head of an agent."""
         return f"{self.root}.run.{token(agent)}.>"
+
+    def end(self, run: str) -> str:
+        """The mark of a run's end, from the subject of its head."""
+        return f"{self.root}.end.{run.split('.', 3)[3]}"
 
     @property
     def all_runs(self) -> str:

@@ -167,15 +167,22 @@ def one_writer(history: History) -> Found:
             before[message.subject] = entries
     owner: dict[str, int] = {}
     claims: dict[str, Any] = {}
+    open_runs: dict[str, set[str]] = defaultdict(set)
     for message, line in history.stored:
         kind, *names = tokens_of(message.subject)
+        if kind == "run":
+            (open_runs[names[0]].add if message.data else open_runs[names[0]].discard)(message.subject)
+        elif kind == "cur":
+            count, told = len(open_runs[names[0]]), orjson.loads(message.data).get("runs")
+            if told not in (count, None):
+                yield Violation("I5", "forked", f"{message.subject} at {message.seq} counts {told} of {count} runs")
         if kind == "own":
             agent, claim, last = names[0], orjson.loads(message.data), claims.get(names[0])
             trusted = last["doubt"] if last and last["released"] else None if last else 0
             if not claim["released"] and claim["doubt"] != trusted:
                 yield Violation("I5", "stale", f"the claim at {message.seq} was made without knowing the one before it")
             owner[agent], claims[agent] = line, claim
-        elif kind in ("act", "cur", "run", "jrn", "dead", "part", "due", "evt"):
+        elif kind in ("act", "cur", "run", "end", "jrn", "dead", "part", "due", "evt"):
             agent = names[2] if kind == "evt" else names[0]
             if agent in history.agents and owner.get(agent) != line:
                 text = f"{message.subject} at {message.seq} came through line {line}, the owner's is {owner.get(agent)}"

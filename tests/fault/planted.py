@@ -6,6 +6,7 @@ They are patches of the engine in a test's process. The product has no switch fo
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,12 +17,13 @@ from hocket import asking, client, durable
 from hocket.approval import judge
 from hocket.calls import call
 from hocket.context import Context
-from hocket.engine import answers, commit, handling, owner, worker
+from hocket.engine import answers, commit, handling, owner, runs, worker
 from hocket.engine.cursor import Cursor, Mark
 from hocket.engine.dispatch import Dispatcher, Work
 from hocket.engine.journal import Journals
 from hocket.engine.runs import Parked
 from hocket.engine.states import States
+from hocket.engine.tally import Tally
 from hocket.errors import OutcomeUnknown
 from hocket.execution import Suspend
 from hocket.ids import fresh
@@ -233,6 +235,17 @@ def _(patch: Patch) -> None:
 @plant("a run waits without its journal", "I3", "waiting", 1)
 def _(patch: Patch) -> None:
     patch.setattr(Journals, "writes", lambda self, work, entries: [])
+
+
+@plant("the open runs are miscounted", "I5", "waiting", 1)
+def _(patch: Patch) -> None:
+    patch.setattr(Tally, "advance", lambda self: None)
+
+
+@plant("a run ends without a mark", "I3", "waiting", 41)
+def _(patch: Patch) -> None:
+    patch.setattr(runs, "TOMBSTONE_KEPT", timedelta(seconds=1))
+    patch.setattr(worker, "ending", lambda names, *ended: [runs.tombstone(run) for run in ended])
 
 
 @plant("steps are forgotten", "I9", "waiting", 1)

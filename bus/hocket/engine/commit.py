@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from contextlib import aclosing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hocket.crashpoints import Reach
 from hocket.engine.transition import Cell, Tenure, Transition
@@ -300,6 +300,7 @@ class Committer:
                     self._lag(tenure)
             else:
                 tenure.cursor.finish(finishing)
+                tenure.tally.advance()
                 tenure.unwritten -= group.carried[tenure]
                 tenure.lagging_since_s = now_s
                 if not tenure.unwritten:
@@ -334,7 +335,7 @@ def _writes(group: _Group) -> tuple[list[Write], list[tuple[int, Cell]]]:
     writes += states.values()
     writes += records.values()
     for tenure, finishing in group.tenures.items():
-        mark = tenure.cursor.mark(set(finishing))
+        mark = replace(tenure.cursor.mark(set(finishing)), runs=tenure.tally.after(records.values()))
         group.carried[tenure] = tenure.unwritten
         writes.append(Write(tenure.names.cursor(tenure.agent), mark.to_json(), tenure.fence))
     return writes, cells

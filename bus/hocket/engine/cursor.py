@@ -35,6 +35,9 @@ class Mark:
     tried: tuple[Tried, ...] = ()
     """What is known of attempts that ended with their process, at events that are not finished and at open runs."""
 
+    runs: int | None = None
+    """How many runs are open; None: nobody has counted them."""
+
     @property
     def floor(self) -> int:
         """Everything up to here is finished: reading starts at the next."""
@@ -54,6 +57,8 @@ class Mark:
         fields: dict[str, object] = {"upto": self.upto, "open": self.open}
         if self.tried:
             fields["tried"] = [list(each) for each in self.tried]
+        if self.runs is not None:
+            fields["runs"] = self.runs
         return orjson.dumps(fields)
 
     @classmethod
@@ -62,7 +67,9 @@ class Mark:
         try:
             fields = orjson.loads(body)
             tried = tuple(Tried(*each) for each in fields.get("tried", ()))
-            return cls(int(fields["upto"]), tuple(int(seq) for seq in fields["open"]), tried)
+            runs = fields.get("runs")
+            open_ = tuple(int(seq) for seq in fields["open"])
+            return cls(int(fields["upto"]), open_, tried, None if runs is None else int(runs))
         except (ValueError, KeyError, TypeError) as error:
             raise MalformedEvent(f"not a cursor record: {body[:80]!r}") from error
 

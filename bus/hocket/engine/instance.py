@@ -145,7 +145,7 @@ class Instance:
         self._token = found.token
         mark = found.mark or await self._first_mark(found.token)
         mark = mark.taken_over({head.seq for _, head in found.runs}, unclean=found.unclean)
-        tenure = Tenure(name, self._names, found.token, found.doubt, Cursor(mark))
+        tenure = Tenure(name, self._names, found.token, found.doubt, Cursor(mark), (run for run, _ in found.runs))
         if stood_by:  # where there were two there may soon be two again
             tenure.followed = self._pulse.followed
         cancels = Cancels(self._process.clock, heeds=self.agent.heeds_cancels)

@@ -13,6 +13,7 @@ import orjson
 
 from hocket.clock import rfc3339
 from hocket.engine.cursor import Mark
+from hocket.engine.ends import still_open
 from hocket.engine.runs import Head
 from hocket.engine.schedules import Due
 from hocket.errors import MalformedEvent
@@ -121,10 +122,8 @@ async def take_over(log: Log, names: Names, agent: str, process: Process, *, own
     answered_s = process.clock.own_s()
     process.reach("after claim")
     mark: Mark | None = None
-    runs: list[tuple[str, Head]] = []
     dues: list[Due] = []
-    filters = [subject, names.cursor(agent), names.runs(agent), names.dues(agent)]
-    async with aclosing(log.scan(filters)) as messages:
+    async with aclosing(log.scan([subject, names.cursor(agent), names.dues(agent)])) as messages:
         async for message in messages:
             if message.seq >= token:
                 if message.seq == token:  # before anything is decided by the clock
@@ -134,8 +133,12 @@ async def take_over(log: Log, names: Names, agent: str, process: Process, *, own
                 mark = Mark.from_json(message.data)
             elif message.subject.startswith(f"{names.root}.due."):
                 dues += [Due.from_json(message.data)] if message.data else []
-            elif message.subject != subject and message.data:
-                runs.append((message.subject, Head.from_json(message.data).lean))
+    # By themselves: with one filter a server goes through its blocks, with several it may search each for each message.
+    async with aclosing(log.scan([names.runs(agent)])) as messages:
+        heads = [message async for message in messages if message.data and message.seq < token]
+    runs = [(message.subject, Head.from_json(message.data).lean) for message in heads]
+    if runs and (mark is None or mark.runs != len(runs)):
+        runs = await still_open(log, names, Expect(subject, token), runs)
     process.reach("after scan")
     unclean = claim.doubt is None and before is not None and before.seq != own
     doubt = token if claim.doubt is None else claim.doubt

@@ -10,7 +10,7 @@ from hocket.log.base import Log, Message
 from hocket.subjects import Names, address, tokens_of
 
 EVENTS = ("evt", "cmd")
-_CALLED = {"act": "the state", "run": "a run", "jrn": "a step", "dead": "a dead letter"}
+_CALLED = {"act": "the state", "run": "a run", "end": "a run", "jrn": "a step", "dead": "a dead letter"}
 """The kinds of records, all of which begin with whose they are."""
 
 

@@ -14,17 +14,15 @@ from hocket.approval import Terms
 from hocket.clock import Clock
 from hocket.errors import MalformedEvent
 from hocket.log.base import Write
-from hocket.subjects import address
+from hocket.subjects import Names, address
 
 T = TypeVar("T")
 
-TOMBSTONE_KEPT = timedelta(days=400)
-"""How long the empty record of an ended run stays: as long as a journal.
+TOMBSTONE_KEPT = timedelta(seconds=10)
+"""How long the empty record stays that overwrites the head of an ended run: every takeover reads it until then."""
 
-It must not go soon. A nats-server (2.15.1) that is killed before it has written its index reads its store anew, and
-finds what was overwritten by something that has expired: the head would be back, and the run would go on after its
-end.
-"""
+END_KEPT = timedelta(days=400)
+"""How long the mark of a run's end stays, which no takeover reads: as long as a journal."""
 
 LONGEST_LOOK_S = 10.0
 """The clock is looked at this often at least, since it may be corrected while a run waits."""
@@ -106,8 +104,17 @@ class Head:
 
 
 def tombstone(run: str) -> Write:
-    """The end of a run's head: an empty body, kept no longer than needed."""
+    """What takes the place of an ended run's head, so that no takeover finds it."""
     return Write(run, b"", ttl=TOMBSTONE_KEPT)
+
+
+def ending(names: Names, *runs: str) -> list[Write]:
+    """The end of runs, by the subjects of their heads.
+
+    A server that is killed may bring a head back once what overwrote it has expired. The mark then tells that the run
+    has ended, and is never overwritten itself.
+    """
+    return [write for run in runs for write in (tombstone(run), Write(names.end(run), b"", ttl=END_KEPT))]
 
 
 class Parked:

@@ -12,7 +12,7 @@ from hocket.agent import Agent
 from hocket.clock import rfc3339, utc
 from hocket.engine.commit import Committer
 from hocket.engine.handling import EVENT_HEADERS
-from hocket.engine.runs import LONGEST_LOOK_S, tombstone
+from hocket.engine.runs import END_KEPT, LONGEST_LOOK_S
 from hocket.engine.transition import Tenure, Transition
 from hocket.errors import MalformedEvent
 from hocket.ids import cause_of
@@ -108,7 +108,8 @@ class Ticker:
         now_s = self._process.clock.now_s()
         self._dues = {name: taken_up(schedule, found.get(name), now_s) for name, schedule in self._schedules.items()}
         records = [self._record(due) for name, due in self._dues.items() if due != found.get(name)]
-        records += [tombstone(self._names.due(self._agent.name, name)) for name in found.keys() - self._dues.keys()]
+        for name in found.keys() - self._dues.keys():
+            records.append(Write(self._names.due(self._agent.name, name), b"", ttl=END_KEPT))
         if records:
             await self._stored([], records)
 

@@ -1,12 +1,13 @@
 """What handling one event changes, and the claim under which it may be written."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from hocket.engine.cursor import Cursor
+from hocket.engine.tally import Tally
 from hocket.log.base import Expect, Seq, Write
 from hocket.subjects import Names
 
@@ -17,7 +18,9 @@ class Tenure:
     It ends once, by the first thing that goes wrong; everything in memory that hangs on it is void then.
     """
 
-    def __init__(self, agent: str, names: Names, token: Seq, doubt: int, cursor: Cursor) -> None:
+    def __init__(
+        self, agent: str, names: Names, token: Seq, doubt: int, cursor: Cursor, runs: Iterable[str] = ()
+    ) -> None:
         self.agent = agent
         self.names = names
         self.token = token
@@ -25,6 +28,7 @@ class Tenure:
         """Events below this sequence are suspects: an earlier owner may have answered them."""
 
         self.cursor = cursor
+        self.tally = Tally(names.runs(agent), runs)
         self.fence = Expect(names.owner(agent), token)
         self.unwritten = 0
         """How many events are finished that no cursor in the log, or on its way there, says so of."""

@@ -29,7 +29,7 @@ from hocket.engine.opening import Opening
 from hocket.engine.parts import Parts
 from hocket.engine.recall import Recall
 from hocket.engine.requests import listen
-from hocket.engine.runs import Head, Parked, tombstone
+from hocket.engine.runs import Head, Parked, ending
 from hocket.engine.states import States
 from hocket.engine.transition import Cell, Tenure, Transition
 from hocket.engine.trial import Trials
@@ -406,7 +406,7 @@ class Worker:
     def _dismissed(self, work: Work, done: Done, transition: Transition) -> Sequence[str]:
         """The waiting runs that end with a transition. None of them can go on meanwhile: it is not its turn."""
         dismissed = self._parked.of_actor(work.key) if done.dismisses else ()
-        transition.records += map(tombstone, dismissed)
+        transition.records += ending(self._names, *dismissed)
         return dismissed
 
     def _transition(self, work: Work, cell: Cell | None, done: Done) -> Transition:
@@ -441,7 +441,7 @@ class Worker:
             transition.finishes = work.answered
         cell = transition.cell
         if ends and work.run is not None:
-            transition.records.append(tombstone(work.run))
+            transition.records += ending(self._names, work.run)
         if not (transition.events or transition.records or cell):
             self._committer.finish(self.tenure, work.seq)
             self._room.set()
@@ -477,7 +477,7 @@ class Worker:
             self._committer.finish(self.tenure, work.seq)
             self._room.set()
         else:
-            self._committer.put(Transition(self.tenure, work.answered, records=[tombstone(work.run)]))
+            self._committer.put(Transition(self.tenure, work.answered, records=ending(self._names, work.run)))
 
     def pause(self, *, paused: bool) -> None:
         """See `hocket.engine.holding.Turns.pause`."""

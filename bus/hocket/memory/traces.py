@@ -21,6 +21,7 @@ KINDS = {
     "cmd": "command",
     "act": "state",
     "run": "run",
+    "end": "end of a run",
     "jrn": "journal",
     "dead": "dead letter",
     "blob": "large result",

@@ -25,12 +25,13 @@ KINDS: Mapping[str, Sequence[str]] = {
     "events": ("evt", "cmd"),
     "states": ("act", "part"),
     "runs": ("run",),
+    "ended runs": ("end",),
     "journal": ("jrn", "blob"),
     "dead letters": ("dead",),
 }
 """What is counted together; all else is a record of the runtime's own, of which there are few."""
 
-_ADDED = ("evt", "cmd", "jrn", "blob", "dead")
+_ADDED = ("evt", "cmd", "end", "jrn", "blob", "dead")
 """Kinds of which each message is one more, and none takes another's place."""
 
 

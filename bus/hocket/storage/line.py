@@ -180,7 +180,7 @@ def whose(subject: str) -> Whose:
                 return Whose(kind, where.key, where.id)
             case "act":
                 return Whose(kind, names[1], names[0])
-            case "run" | "dead" | "jrn":
+            case "run" | "end" | "dead" | "jrn":
                 return Whose(kind, names[1], ".".join(names[2:]))
             case "part":
                 return Whose(kind, names[2], ".".join(names[:2]))
