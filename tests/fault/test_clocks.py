@@ -217,7 +217,7 @@ consumes = ["naps.begun.v1"]
 emits = ["naps.woke.v1"]
 """
 
-SHORT_S = 4.0
+SHORT_S = 3.0
 BUSY_S = 3.0
 """How late it may be on a machine that has much else to do; the clocks differ by hours."""
 
