@@ -149,16 +149,24 @@ def test_those_that_have_ended_the_fewest_come_first_and_last_attempts_after_all
     assert order == [6, 4, 3, 5, 2, 1]
 
 
-def test_one_that_takes_very_long_holds_up_nobody_but_last_attempts() -> None:
-    line = Line()
-    for seq, left in [(1, 2), (2, 2), (3, 1), (4, 1)]:
-        line.join(placed(seq, ends=1, attempts_left=left, peers=1, width_max=WIDTH_MAX))
+def test_one_that_takes_very_long_holds_up_nobody_but_last_attempts_and_those_hold_up_everybody() -> None:
+    line, begun = Line(), list[list[int]]()
 
-    begun = [[place.seq for place in line.begin()]]
-    for end in (line.late, line.leave):
-        for seq in (1, 2, 3):
-            if begun[-1] == [seq]:
-                end(seq)
-                begun.append([place.seq for place in line.begin()])
+    def join(seq: int, attempts_left: int) -> None:
+        line.join(placed(seq, ends=1, attempts_left=attempts_left, peers=1, width_max=WIDTH_MAX))
 
-    assert begun == [[1], [2], []]
+    def begin() -> None:
+        begun.append([place.seq for place in line.begin()])
+
+    for seq, attempts_left in [(1, 2), (2, 2), (3, 1)]:
+        join(seq, attempts_left)
+    begin()
+    for change in [lambda: line.late(1), lambda: line.leave(2), lambda: line.leave(1)]:
+        change()
+        begin()
+    join(4, 2)
+    for change in [lambda: line.late(3), lambda: line.leave(3)]:
+        change()
+        begin()
+
+    assert begun == [[1], [2], [], [3], [], [4]]

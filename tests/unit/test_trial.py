@@ -351,3 +351,54 @@ def test_where_one_stood_by_suspects_wait_a_moment_for_another_to_stand_by_and_n
 
     assert new_s < 0.1
     assert suspect_s == pytest.approx(0.2 if another_comes else COMPANY_S, abs=0.1)
+
+
+def test_slow_ones_are_not_given_up_for_standing_beside_a_slow_one_that_ends_its_process() -> None:
+    agent, processes = Agent("company", limits=LIMITS), Processes()
+
+    @agent.on(Given, retry=Retry(attempts_max=3))
+    async def take(event: Given) -> Taken:
+        await asyncio.sleep(3.0)
+        if event.n == 2:
+            processes.die()
+        await asyncio.sleep(0.5)
+        return Taken(n=event.n)
+
+    letters, taken = run_virtual(lived(agent, processes, [(Given(n=n), f"k{n}") for n in range(5)]))
+
+    assert [(letter["reason"], letter["attempts"]) for letter in letters] == [("ProcessEnded", 3)]
+    assert sorted(taken) == [0, 1, 3, 4]
+    assert processes.ends == 4
+
+
+def test_what_has_waited_for_another_to_stand_by_is_begun_no_more_at_once_than_anything_else() -> None:
+    agent, at_work, most = Agent("bounded", limits=replace(LIMITS, concurrency=3)), set[int](), list[int]()
+
+    @agent.on(Given)
+    async def take(event: Given) -> Taken:
+        at_work.add(event.n)
+        most.append(len(at_work))
+        await asyncio.sleep(1.0)
+        at_work.discard(event.n)
+        return Taken(n=event.n)
+
+    async def main() -> int:
+        async with Bed(server=MemoryServer(clock=LoopClock())) as bed:
+            bed.agents, log = (agent,), bed.server.connect()
+            life = asyncio.create_task(bed.crew_on(log, agent).run())
+            await bed.owned()
+            second = bed.crew(agent)
+            async with beside(second.run()):
+                await asyncio.sleep(1.1)  # the first one's heartbeats are known
+                for n in range(20):
+                    await bed.publish(Given(n=n), key=f"k{n}")
+                log.kill()
+                life.cancel()
+                at_work.clear()
+                most.clear()
+                await second.owning()
+                await bed.quiet()
+            return len(bed.events(Taken))
+
+    assert run_virtual(main()) == 20
+    assert max(most) == 3
