@@ -31,7 +31,7 @@ async def take_turns(keys: Sequence[str], turn: Turn, *, concurrency: int = 8) -
         dispatcher = dispatcher_of(turn, tasks, concurrency=concurrency)
         for n, key in enumerate(keys, start=1):
             dispatcher.add(Work(Seq(n), key, suspect=False))
-        await dispatcher.quiet(DEADLINE_S)
+        assert await dispatcher.comes_to(lambda: dispatcher.quiet, DEADLINE_S)
 
 
 async def test_keys_that_wait_for_nothing_share_a_task() -> None:
@@ -138,6 +138,6 @@ async def test_who_had_room_while_another_waited_aside_leaves_it_again() -> None
         dispatcher = dispatcher_of(turn, tasks, concurrency=1)
         for n, key in enumerate("abcdefgh", start=1):
             dispatcher.add(Work(Seq(n), key, suspect=False))
-        await dispatcher.quiet(DEADLINE_S)
+        assert await dispatcher.comes_to(lambda: dispatcher.quiet, DEADLINE_S)
 
     assert most == 1

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 
@@ -120,7 +120,9 @@ class Dispatcher:
         """The one that takes key after key, for as long as none of them waits."""
 
         self._resting: dict[Actor, asyncio.Task[None]] = {}
-        self._quiet = asyncio.Event()
+        self._moved = asyncio.Event()
+        """Set when a turn has ended."""
+
         self.running: dict[Work, None] = {}
         """Works whose handler runs now, the longest-running first."""
 
@@ -168,12 +170,19 @@ class Dispatcher:
         """Whether the key has an event in hand."""
         return key in self._actors
 
-    async def quiet(self, deadline_s: float) -> None:
-        """Wait until no event is being handled, nor may be, but for those that rest. Raises TimeoutError."""
-        async with asyncio.timeout(deadline_s):
-            while self._active or (self._ready and not self._paused):
-                self._quiet.clear()
-                await self._quiet.wait()
+    @property
+    def quiet(self) -> bool:
+        """Whether no event is being handled, nor may be, but for those that rest."""
+        return not self._active and (self._paused or not self._ready)
+
+    async def comes_to(self, state: Callable[[], bool], deadline_s: float) -> bool:
+        """Wait for a state that the end of a turn brings about, so many seconds at most; return whether it is so."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline_s):
+                while not state():
+                    self._moved.clear()
+                    await self._moved.wait()
+        return state()
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -235,8 +244,7 @@ class Dispatcher:
             await self._take_turns(actor)
         finally:
             del self._active[actor]
-            if not self._active:
-                self._quiet.set()
+            self._moved.set()
         self._fill()
 
     async def _take_turns(self, actor: Actor) -> None:
@@ -256,6 +264,7 @@ class Dispatcher:
                 await self._turn(actor, work)
             finally:
                 self.running.pop(work, None)
+                self._moved.set()
                 actor.at_turn = False
             if work.stopped:
                 work.stopped = False
@@ -269,8 +278,6 @@ class Dispatcher:
                 self._ready.append(actor)
                 return
         del self._actors[actor.key]
-        if not self._actors:
-            self._quiet.set()
 
     async def _rest(self, actor: Actor, rests_s: float) -> None:
         """Keep a key waiting, without a slot."""

@@ -179,10 +179,9 @@ class Instance:
         finally:
             self.owning.clear()
             tenure.end(Fenced(f"{name}: tenure {found.token} is over"))
-        if worker.cut_off and self._process.spent():
-            self._note("leaves its claim", token=found.token)
-            return
-        await owner.release(self._log, self._names, name, found.token, found.doubt, self._process)
+        # Of those that were cut off one may be why there is too much in memory: then all of them are suspects.
+        doubt = None if worker.cut_off and self._process.spent() else found.doubt
+        await owner.release(self._log, self._names, name, found.token, doubt, self._process)
         self.role = owner.RELEASED
         self._note("released", token=found.token)
         await self._tell()

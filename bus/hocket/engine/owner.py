@@ -153,8 +153,9 @@ def _doubt_after(before: Message | None) -> int | None:
     return claim.doubt if claim.released else None
 
 
-async def release(log: Log, names: Names, agent: str, token: Seq, doubt: int, process: Process) -> None:
-    """Leave in good order: the next owner need not wait for silence, nor suspect more than this one did.
+async def release(log: Log, names: Names, agent: str, token: Seq, doubt: int | None, process: Process) -> None:
+    """Leave in good order: the next owner need not wait for silence, nor suspect more than what is below `doubt`; None:
+    whatever this one had in hand.
 
     Only to be called when nothing is in flight and the cursor in the log is up to date.
     """

@@ -18,6 +18,7 @@ from hocket.engine.cancels import Cancels
 from hocket.engine.commit import Committer
 from hocket.engine.dispatch import Actor, Dispatcher, Work, delivered, going_on
 from hocket.engine.doors import OwnDoors, SharedDoors
+from hocket.engine.draining import drained, suspend
 from hocket.engine.exhausted import Exhausted
 from hocket.engine.failures import written_down
 from hocket.engine.handling import Again, Dead, Done, Handling, Held, Received, Waits
@@ -147,12 +148,10 @@ class Worker:
             beside = (slow, self._recall.serve(), self.live.serve(), self._accounts.serve())
             others = [tasks.create_task(work) for work in beside]
             await stop.wait()
-            for task in inflow:
-                task.cancel()
-            try:
-                await self._dispatcher.quiet(limits.drain_s)
-            except TimeoutError:
-                self._suspend_all()
+            if not await drained(self._dispatcher, inflow, limits.drain_s, spent=self._process.spent()):
+                self._note("drain suspends", running=len(self._dispatcher.running))
+                self.cut_off = True
+                suspend(self._dispatcher, self._opening)
             self._dispatcher.leave()
             try:
                 await self._committer.flush(limits.append_s * 2)
@@ -160,15 +159,6 @@ class Worker:
                 raise OutcomeUnknown("the last commits stay unanswered") from None
             for task in (*others, ended):
                 task.cancel()
-
-    def _suspend_all(self) -> None:
-        """Stop the handlers that still run; as runs they go on from their journals under the next owner."""
-        self._note("drain suspends", running=len(self._dispatcher.running))
-        self.cut_off = True
-        for work in list(self._dispatcher.running):
-            if work.run is None and work.received is not None:
-                self._opening.open(work, work.received)
-        self._dispatcher.cancel()
 
     def _resume(self, runs: Sequence[tuple[str, Head]]) -> None:
         """Take up the open runs: their events left the cursor's window, so nothing delivers them again."""
