@@ -157,7 +157,7 @@ def _(patch: Patch) -> None:
     patch.setattr(commit.Committer, "put", unchecked)
 
 
-@plant("a suspect's successor does not wait", "I8", "counting", 115)
+@plant("a suspect's successor does not wait", "I8", "counting", 80)
 def _(patch: Patch) -> None:
     put = worker.Worker.put
     background: set[Any] = set()

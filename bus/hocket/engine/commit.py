@@ -2,7 +2,7 @@
 
 The order here is the correctness argument. Every append carries the fence of each tenure in it, so a worker
 that lost ownership cannot write. The cursor rides in the same batch, so a crash leaves both or neither. Only a
-single event goes without its cursor, and a later owner finds it by its subject.
+single event or dead letter goes without its cursor, and a later owner finds it by its subject.
 """
 
 import asyncio

@@ -42,7 +42,7 @@ def dead_letter(
 ) -> Write:
     """The record that an event could not be handled, and why."""
     envelope = _envelope(message, key)
-    letter_id = f"seq-{message.seq}" if envelope is None else _id(agent, envelope)
+    unreadable = names.dead(agent, key, f"seq-{message.seq}")
     fields: dict[str, Any] = {
         "subject": message.subject,
         "seq": message.seq,
@@ -72,7 +72,8 @@ def dead_letter(
             fields["event"] = message.data.decode()
         except UnicodeDecodeError:
             fields["event_base64"] = b64encode(message.data).decode()
-    return Write(names.dead(agent, key, letter_id), orjson.dumps(fields), ttl=kept)
+    subject = unreadable if envelope is None else letter_of(names, agent, key, envelope)
+    return Write(subject, orjson.dumps(fields), ttl=kept)
 
 
 def _envelope(message: Message, key: str) -> Envelope | None:
@@ -86,13 +87,13 @@ def _envelope(message: Message, key: str) -> Envelope | None:
     return envelope if belongs else None
 
 
-def _id(agent: str, envelope: Envelope) -> str:
-    """What the letter is called: the event's id, when a subject can carry that."""
+def letter_of(names: Names, agent: str, key: str, envelope: Envelope) -> str:
+    """The subject of an agent's dead letter about an event: under the event's id, when a subject can carry that."""
     try:
         token(envelope.id)
     except BadKey:
-        return cause_of(agent, envelope.source, envelope.id)
-    return envelope.id
+        return names.dead(agent, key, cause_of(agent, envelope.source, envelope.id))
+    return names.dead(agent, key, envelope.id)
 
 
 def _trace(error: Exception) -> str | None:
@@ -103,4 +104,4 @@ def _trace(error: Exception) -> str | None:
     return "".join(traceback.format_exception(origin, limit=-FRAMES_MAX))[-TRACE_LENGTH_MAX:]
 
 
-__all__ = ["dead_letter"]
+__all__ = ["dead_letter", "letter_of"]

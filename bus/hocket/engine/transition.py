@@ -107,7 +107,8 @@ class Transition:
     """Records that others write as well, each with its condition: a refusal says that somebody was faster."""
 
     single: bool = False
-    """Whether it is one event on its cause's own key, or one journal entry: a plain publish can carry it."""
+    """Whether it is one event on its cause's own key, one dead letter or one journal entry: a plain publish carries it,
+    for a fraction of what a batch costs."""
 
     settled: Callable[[bool], None] | None = None
     """Called with True when it is stored, with False when an earlier owner's outcome was found instead, or when a

@@ -16,6 +16,7 @@ from hocket.engine.blobs import Blobs
 from hocket.engine.cancelling import Cancelled, Cancelling
 from hocket.engine.cancels import Cancels
 from hocket.engine.commit import Committer
+from hocket.engine.deadletter import letter_of
 from hocket.engine.dispatch import Actor, Dispatcher, Work, delivered, going_on
 from hocket.engine.doors import OwnDoors, SharedDoors
 from hocket.engine.draining import drained, suspend
@@ -227,6 +228,11 @@ class Worker:
         if isinstance(received, Dead):
             await self._bury(work, message, received)
             return
+        if work.suspect and work.run is None:
+            letter = letter_of(self._names, self._agent.name, work.key, received.envelope)
+            if await self._recall.read(letter):  # it went without a cursor
+                self.void(work)
+                return
         if self._handling.budgeted:
             received = await self._accounts.joining(received, self._handling.budgeted)
         work.received = received
@@ -414,6 +420,7 @@ class Worker:
         dead, events = self._exhausted.told(work, dead)
         transition = Transition(self.tenure, self._finishes(work), events)
         transition.records.append(self._handling.dead_letter(message, work.key, dead))
+        transition.single = not events
         await self.put(transition, work, ends=True)
         await self._exhausted.take_effect(events)
 
