@@ -21,7 +21,13 @@ PER_S = 100
 """How many events of the stream are published in a second."""
 
 POISON_PER_S = 20
-"""How many others, each on a key of its own, in the second half."""
+"""How many others, each on a key of its own, while there is poison."""
+
+WELL = ("",)
+"""The kind of an event that is handled well."""
+
+ROUNDS = 5
+"""So often there is none and then some: a disk that is slow for a second is so to both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,7 @@ class Poison:
 
     before_p50_ms: float
     before_p99_ms: float
-    """From an event's publish to the answer to it, with nothing else going on."""
+    """From an event's publish to the answer to it, while as many others as are poisoned later are handled well."""
 
     during_p50_ms: float
     during_p99_ms: float
@@ -60,7 +66,7 @@ class Poison:
 
 
 async def measure(
-    *, sync: str = "always", seconds: float = 10.0, loads_per_s: Sequence[int] = LOADS_PER_S, say: Say
+    *, sync: str = "always", seconds: float = 20.0, loads_per_s: Sequence[int] = LOADS_PER_S, say: Say
 ) -> Poison:
     """Publish a steady stream for so many seconds, and again while poison of every kind comes on other keys.
 
@@ -75,14 +81,16 @@ async def measure(
             open_bus(logs, publisher="bench") as bus,
         ):
             await stream(bus, range(PER_S), PER_S)  # warms up, and is not counted
-            say(f"{events} events on {KEYS} keys, {PER_S} a second")
-            before = await stream(bus, range(events), PER_S)
-            say(f"as many again, with {poisoned} others that raise, hang or return garbage")
-            async with asyncio.TaskGroup() as tasks:
-                poisoning = tasks.create_task(_poison(bus, poisoned))
-                during = await stream(bus, range(events, 2 * events), PER_S)
-                await poisoning
-            dead = await dead_letters(bus, poisoned)
+            say(f"{events} events on {KEYS} keys, {PER_S} a second, and {poisoned} others that are handled well")
+            say(f"as many again, while the others raise, hang or return garbage; {ROUNDS} times in turn")
+            before: list[float] = []
+            during: list[float] = []
+            dead = 0
+            for n in range(ROUNDS):
+                others = _part(poisoned, n, ROUNDS)
+                before += await _beside(bus, _part(2 * events, 2 * n, 2 * ROUNDS), others, WELL)
+                during += await _beside(bus, _part(2 * events, 2 * n + 1, 2 * ROUNDS), others, KINDS)
+                dead = await dead_letters(bus, others.stop)
     endings = await poison_ends.measure(loads_per_s, sync=sync, seconds=seconds, say=say)
     return Poison(
         sync=sync,
@@ -98,11 +106,20 @@ async def measure(
     )
 
 
-async def _poison(bus: Bus, count: int) -> None:
-    async def publish(number: int) -> None:
-        await bus.publish(Dosed(number=-number - 1, kind=KINDS[number % len(KINDS)]), key=f"poison-{number}")
+def _part(count: int, n: int, parts: int) -> range:
+    """The numbers of the n-th of so many parts."""
+    return range(count * n // parts, count * (n + 1) // parts)
 
-    await paced(publish, range(count), POISON_PER_S)
+
+async def _beside(bus: Bus, numbers: range, others: range, kinds: Sequence[str]) -> list[float]:
+    """Publish a part of the stream and others beside it; return how long each of the stream took to be answered."""
+
+    async def publish(number: int) -> None:
+        await bus.publish(Dosed(number=-number - 1, kind=kinds[number % len(kinds)]), key=f"other-{number}")
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(paced(publish, others, POISON_PER_S))
+        return await stream(bus, numbers, PER_S)
 
 
 __all__ = ["KEYS", "PER_S", "POISON_PER_S", "Poison", "measure"]

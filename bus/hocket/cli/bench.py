@@ -170,7 +170,7 @@ def _each(held: "Held") -> str:
 
 @bench.command("poison", epilog="Example: hocket bench poison --seconds 30")
 def poison_command(
-    seconds: Annotated[float, typer.Option(min=0.1, help="How long each half takes.")] = 10.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long each half takes.")] = 20.0,
     sync: Sync = "always",
     as_json: AsJson = False,
 ) -> None:
