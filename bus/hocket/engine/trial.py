@@ -42,7 +42,7 @@ COMPANY_S = 0.5
 process too, nobody else has to wait until one has started."""
 
 COURTESY_S = 0.3
-"""How long events that have ended two processes wait for others to come before them that have ended only one."""
+"""How long events that have ended two processes, or have one attempt left, wait for others to come before them."""
 
 
 class Trials:
@@ -177,7 +177,7 @@ class Trials:
         try:
             with self._aside():
                 await self._be_followed()
-                if place.ends > 1:
+                if place.last or place.ends > 1:
                     await self._be_courteous()
                 self._turns[place.seq] = turn
                 self._line.join(place)
