@@ -133,6 +133,41 @@ def test_an_event_that_kills_its_process_is_given_up_and_all_others_are_handled_
     assert calls.count(7) == processes.ends == most + 1
 
 
+def test_what_came_before_an_end_is_handled_before_the_one_that_has_one_attempt_left() -> None:
+    agent, calls, processes = Agent("last", limits=LIMITS), [], Processes()
+    more = asyncio.Event()
+
+    @agent.on(Given, retry=Retry(attempts_max=2))
+    async def take(event: Given) -> Taken:
+        calls.append(event.n)
+        if event.n == 0:
+            if calls.count(0) == 2:
+                more.set()
+            if calls.count(0) > 1:
+                await asyncio.sleep(1.0)
+            processes.die()
+        await asyncio.sleep(0.1)
+        return Taken(n=event.n)
+
+    async def story() -> None:
+        async with Bed() as bed, asyncio.timeout(60):
+            bed.agents = (agent,)
+            async with beside(processes.run(bed, agent)):
+                await bed.owned()
+                await bed.publish(Given(n=0), key="poison")
+                await more.wait()
+                await asyncio.sleep(0.99)  # they are in the log, and not begun
+                for n in (1, 2, 3):
+                    await bed.publish(Given(n=n), key="k")
+                await bed.quiet()
+
+    run_virtual(story())
+
+    assert calls.count(0) == processes.ends == 3
+    assert [n for n in calls if n] == [1, 1, 2, 3]
+    assert calls[-1] == 0
+
+
 @pytest.mark.parametrize("woken_by", ["time", "answer"])
 def test_a_run_that_kills_its_process_after_a_wait_is_given_up_too(woken_by: str) -> None:
     agent, processes = Agent("waits", limits=LIMITS), Processes()
