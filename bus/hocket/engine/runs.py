@@ -124,7 +124,9 @@ class Parked:
         self._clock = clock
         self._heads: dict[str, Head] = {}
         self._woken: set[str] = set()
-        self._by_key: dict[str, tuple[str, ...]] = {}
+        self._by_key: dict[str, str | tuple[str, ...]] = {}
+        """Most keys have one run that waits, and a tuple for each would be a good part of what that takes up."""
+
         self._heap: list[tuple[float, str]] = []
         self._changed = asyncio.Event()
 
@@ -135,7 +137,7 @@ class Parked:
         """Keep a run until its time or its answer comes."""
         key = address(head.subject).key
         self._heads[run] = head.lean
-        self._by_key[key] = (*self._by_key.get(key, ()), run)
+        self._by_key[key] = (*self.of_actor(key), run) if key in self._by_key else run
         if head.until_s is not None:
             heapq.heappush(self._heap, (head.until_s, run))
             self._changed.set()
@@ -145,12 +147,13 @@ class Parked:
 
     def of_key(self, key: str, event_type: str) -> list[tuple[str, Head]]:
         """The key's runs that wait for an event of this type, woken ones included."""
-        found = ((run, self._heads[run]) for run in self._by_key.get(key, ()))
+        found = ((run, self._heads[run]) for run in self.of_actor(key))
         return [(run, head) for run, head in found if event_type in head.waits]
 
     def of_actor(self, key: str) -> tuple[str, ...]:
         """The key's runs that wait, woken ones included."""
-        return self._by_key.get(key, ())
+        found = self._by_key.get(key, ())
+        return (found,) if isinstance(found, str) else found
 
     def asking(self, run: str, approval: str) -> Head | None:
         """The run, if it asks people this; woken or not."""
@@ -170,8 +173,8 @@ class Parked:
 
     def within(self, scope: str, name: str) -> Iterator[tuple[str, Head]]:
         """The runs that a request may be about: those of a `saga` or a `key`, or the one `run` of that token."""
-        for key, runs in self._by_key.items():
-            for run in runs:
+        for key in self._by_key:
+            for run in self.of_actor(key):
                 head = self._heads[run]
                 if name == (head.saga or key if scope == "saga" else key if scope == "key" else run.rpartition(".")[2]):
                     yield run, head
@@ -182,8 +185,10 @@ class Parked:
         self._woken.discard(run)
         if head is not None:
             key = address(head.subject).key
-            self._by_key[key] = tuple(other for other in self._by_key[key] if other != run)
-            if not self._by_key[key]:
+            others = tuple(other for other in self.of_actor(key) if other != run)
+            if others:
+                self._by_key[key] = others
+            else:
                 del self._by_key[key]
         return head is not None
 
