@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import orjson
 import pytest
 
-from hocket.engine.owner import Claim, Holder, Pulse, holder
+from hocket.engine.owner import Claim, Holder, Others, holder
 from hocket.lifeline import has_ended, own_name, watching
 from hocket.log.base import Seq, Write
 from hocket.log.memory import MemoryServer
@@ -130,7 +130,7 @@ async def test_an_owner_whose_process_has_ended_is_not_waited_for(other: subproc
     claim = Claim("other", "2026-01-01T00:00:00.000Z", process=name_of(other))
     token = await log.append([Write(NAMES.owner("counter"), claim.to_json())])
     alive = await holder(log, NAMES, "counter", "mine")
-    waiting = asyncio.create_task(Pulse("mine").silence(Holder(claim, token), PATIENT, asyncio.Event()))
+    waiting = asyncio.create_task(Others("mine").silence(Holder(claim, token), PATIENT, asyncio.Event()))
 
     other.kill()
     other.wait()
@@ -159,12 +159,12 @@ def heartbeat(role: str, token: int) -> bytes:
 async def test_a_claim_is_looked_at_again_as_soon_as_its_owner_leaves_or_another_one_is_heard(
     said: bytes, looks_again: bool
 ) -> None:
-    pulse, stop = Pulse("mine"), asyncio.Event()
-    waiting = asyncio.create_task(pulse.silence(Holder(Claim("other", ""), Seq(7)), PATIENT, stop))
+    others, stop = Others("mine"), asyncio.Event()
+    waiting = asyncio.create_task(others.silence(Holder(Claim("other", ""), Seq(7)), PATIENT, stop))
     await asyncio.sleep(0)
 
-    pulse.hear(said)
-    pulse.hear(said)
+    others.hear(said)
+    others.hear(said)
     await asyncio.wait([waiting], timeout=0.05)
 
     assert waiting.done() == looks_again

@@ -18,7 +18,7 @@ from hocket.engine.commit import Committer
 from hocket.engine.cursor import Cursor, Mark
 from hocket.engine.doors import SharedDoors
 from hocket.engine.holds import Holds
-from hocket.engine.owner import Pulse
+from hocket.engine.owner import Others
 from hocket.engine.requests import TYPES, requested
 from hocket.engine.schedules import Ticker
 from hocket.engine.transition import Tenure
@@ -65,7 +65,7 @@ class Instance:
         self._shards = shards
         self._replay = replay
         self._names = Names(log.domain, log.shard)
-        self._pulse = Pulse(process.instance)
+        self._others = Others(process.instance)
         self._worker: Worker | None = None
         self._draining = asyncio.Event()
         self._card = {
@@ -94,9 +94,9 @@ class Instance:
 
             async def hear() -> None:
                 async for message in heard:
-                    self._pulse.hear(message.data)
+                    self._others.hear(message.data)
                     tenure = self._worker.tenure if self._worker else None
-                    if tenure and self._pulse.newest_token > tenure.token:
+                    if tenure and self._others.newest_token > tenure.token:
                         tenure.end(Fenced(f"{self.agent.name}: a newer owner is heard"))
 
             background = [tasks.create_task(hear()), tasks.create_task(self._beat())]
@@ -134,7 +134,7 @@ class Instance:
         while holder := await owner.holder(self._log, self._names, self.agent.name, self._process.instance):
             self._note("stands by", owner=holder.claim.instance)
             waited = True
-            if await self._pulse.silence(holder, limits, self._draining) or self._draining.is_set():
+            if await self._others.silence(holder, limits, self._draining) or self._draining.is_set():
                 break
         return waited
 
@@ -147,7 +147,7 @@ class Instance:
         mark = mark.taken_over({head.seq for _, head in found.runs}, unclean=found.unclean)
         tenure = Tenure(name, self._names, found.token, found.doubt, Cursor(mark), (run for run, _ in found.runs))
         if stood_by:  # where there were two there may soon be two again
-            tenure.followed = self._pulse.followed
+            tenure.followed = self._others.followed
         cancels = Cancels(self._process.clock, heeds=self.agent.heeds_cancels)
         holds = Holds(name, heeds=self.agent.heeds_cancels)
         for request in await requested(self._log, self._names, until=found.token):

@@ -166,7 +166,7 @@ async def release(log: Log, names: Names, agent: str, token: Seq, doubt: int | N
     process.reach("after release")
 
 
-class Pulse:
+class Others:
     """What an instance hears of the others that host the same agent and shard."""
 
     def __init__(self, instance: str) -> None:
