@@ -8,22 +8,26 @@ from datetime import timedelta
 
 import pytest
 
+from hocket import Agent, Context
 from hocket.beside import beside
 from hocket.clock import LoopClock
 from hocket.engine import owner, runs
 from hocket.engine.commit import Committer
 from hocket.engine.cursor import Cursor, Mark
+from hocket.engine.ends import overwrite
 from hocket.engine.runs import Head, ending, tombstone
 from hocket.engine.transition import Tenure, Transition
-from hocket.errors import Conflict
-from hocket.log.base import Expect, Log, Message, Seq, Write
+from hocket.log.base import Expect, Log, Message, Write
 from hocket.log.jetstream import connect
 from hocket.log.memory import MemoryLog, MemoryServer
 from hocket.log.server import EmbeddedServer
 from hocket.policy import Limits
 from hocket.process import Process
 from hocket.subjects import Names
+from hocket.testing import Bed, run_virtual
+from hocket_schemas.event import Catalog, Event
 
+EVENTS = Catalog()
 AGENT = "ada"
 SHORT = timedelta(seconds=1)
 """As long as a tombstone stays here."""
@@ -32,6 +36,14 @@ SHORT = timedelta(seconds=1)
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "TOMBSTONE_KEPT", SHORT)
+
+
+class Given(Event, type="revived.given.v1", catalog=EVENTS):
+    pass
+
+
+class Taken(Event, type="revived.taken.v1", catalog=EVENTS):
+    pass
 
 
 async def test_a_run_that_has_ended_stays_ended_when_the_server_is_killed() -> None:
@@ -45,6 +57,7 @@ async def test_a_run_that_has_ended_stays_ended_when_the_server_is_killed() -> N
         await server.restart()
         back = await heads(log)
         found = await taken_over(log)
+        await overwrite(log, Expect(names.owner(AGENT), found.token), found.back)
 
         assert back == [run(names, "ended"), run(names, "waiting")], "this server does not need what is tested here"
         assert [subject for subject, _ in found.runs] == [run(names, "waiting")]
@@ -77,6 +90,7 @@ async def test_many_that_are_back_are_told_from_the_open_ones() -> None:
     server.start()
 
     found = await taken_over(log)
+    await overwrite(log, Expect(Names(log.domain, log.shard).owner(AGENT), found.token), found.back)
     log.scans = 0
     again = await taken_over(log)
 
@@ -95,10 +109,43 @@ async def test_an_owner_that_was_followed_meanwhile_overwrites_nothing() -> None
     server.stop()
     server.start()
 
-    with pytest.raises(Conflict):
-        await taken_over(Followed(server.connect()))
+    log = server.connect()
+    found = await taken_over(log)
+    await taken_over(log)
+    await overwrite(log, Expect(names.owner(AGENT), found.token), found.back)
 
+    assert found.back == [run(names, "ended")]
     assert [m.subject for m in server.since(1, [names.runs(AGENT)], 9) if m.data] == [run(names, "ended")]
+
+
+def test_a_crew_goes_on_beside_what_is_back_until_that_is_overwritten() -> None:
+    agent = Agent(AGENT)
+
+    @agent.on(Given)
+    async def take(event: Given, ctx: Context) -> Taken:
+        await ctx.sleep(1.0)
+        return Taken()
+
+    async def story() -> tuple[int, int, int]:
+        server = MemoryServer(clock=LoopClock())
+        async with Bed(agent, server=server) as bed, asyncio.timeout(100):
+            for n in range(600):
+                await bed.publish(Given(), key=f"k{n}")
+            await bed.quiet()
+            await bed.pass_time(2 * SHORT)
+            server.stop()
+            server.start()
+            back = len(bed.runs(agent))
+            while bed.runs(agent):
+                await server.changed()
+            await bed.publish(Given(), key="k0")
+            await bed.quiet()
+            return back, len(bed.events(Given)), len(bed.events(Taken))
+
+    back, given, taken = run_virtual(story())
+
+    assert back == 600
+    assert given == taken == 601
 
 
 async def test_runs_that_nobody_has_counted_are_open_unless_they_are_marked() -> None:
@@ -192,17 +239,3 @@ class Counting(MemoryLog):
             async for message in messages:
                 self.read += 1
                 yield message
-
-
-class Followed(MemoryLog):
-    """Somebody else claims right after the first claim that goes through it."""
-
-    def __init__(self, log: MemoryLog) -> None:
-        super().__init__(log.server, log.faults)
-
-    async def append(self, writes: Sequence[Write], *, timeout_s: float = 5.0) -> Seq:
-        seq = await super().append(writes, timeout_s=timeout_s)
-        if ".own." in writes[0].subject:
-            claim = writes[0]._replace(expect=Expect(writes[0].subject, seq))
-            await super().append([claim], timeout_s=timeout_s)
-        return seq

@@ -7,32 +7,39 @@ open, in the append that opens or ends one, so a takeover sees that at once, and
 
 import logging
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
-from hocket.engine.runs import Head, tombstone
+from hocket.engine.runs import tombstone
+from hocket.errors import LogError
 from hocket.log.base import Expect, Log
 from hocket.subjects import Names
 from hocket.telemetry import note
 
-ASKED_MAX = 500
-"""Most ends that one question is about: what one answer holds with room to spare."""
+AT_ONCE = 500
+"""Most ends that one question is about, and most heads in one append: what an answer holds with room to spare."""
 
 
-async def still_open(log: Log, names: Names, fence: Expect, runs: Sequence[tuple[str, Head]]) -> list[tuple[str, Head]]:
-    """Those of the runs that have not ended; the heads of the others are overwritten again, under the fence."""
-    still: list[tuple[str, Head]] = []
-    for first in range(0, len(runs), ASKED_MAX):
-        some = runs[first : first + ASKED_MAX]
-        ends = {names.end(run): run for run, _ in some}
-        # The claim is there for sure: a question that nothing answers takes the log much longer.
-        async with aclosing(log.scan([fence.subject, *ends])) as messages:
-            over = {ends[message.subject] async for message in messages if message.subject in ends}
-        if over:
-            note(logging.WARNING, "ended runs were back", domain=names.domain, shard=names.shard, runs=len(over))
-            head, *rest = map(tombstone, sorted(over))
+async def ended(log: Log, names: Names, known: str, heads: Sequence[str]) -> set[str]:
+    """Those heads whose runs have ended. A question that nothing answers takes long, so one more, `known`, is asked."""
+    over: set[str] = set()
+    for first in range(0, len(heads), AT_ONCE):
+        ends = {names.end(head): head for head in heads[first : first + AT_ONCE]}
+        async with aclosing(log.scan([known, *ends])) as messages:
+            over |= {ends[message.subject] async for message in messages if message.subject in ends}
+    return over
+
+
+async def overwrite(log: Log, fence: Expect, heads: Sequence[str]) -> None:
+    """Overwrite heads of runs that have ended once more, under the fence of whoever has found them.
+
+    Nobody waits for it: what it leaves is found again by the next takeover.
+    """
+    with suppress(LogError):
+        for first in range(0, len(heads), AT_ONCE):
+            head, *rest = map(tombstone, heads[first : first + AT_ONCE])
             await log.append([head._replace(expect=fence), *rest])
-        still += [(run, head) for run, head in some if run not in over]
-    return still
+    if heads:
+        note(logging.WARNING, "ended runs were back", fence=fence.subject, runs=len(heads))
 
 
-__all__ = ["still_open"]
+__all__ = ["ended", "overwrite"]

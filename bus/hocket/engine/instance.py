@@ -10,13 +10,14 @@ from typing import Any
 import orjson
 
 from hocket.agent import Agent
-from hocket.beside import pass_on_cancellation
+from hocket.beside import beside, pass_on_cancellation
 from hocket.clock import rfc3339
 from hocket.engine import owner
 from hocket.engine.cancels import REQUESTED, Cancels
 from hocket.engine.commit import Committer
 from hocket.engine.cursor import Cursor, Mark
 from hocket.engine.doors import SharedDoors
+from hocket.engine.ends import overwrite
 from hocket.engine.holds import Holds
 from hocket.engine.owner import Others
 from hocket.engine.requests import TYPES, requested
@@ -54,6 +55,9 @@ class Instance:
 
         self._token = Seq(0)
         """Of the newest tenure."""
+
+        self._claim = Seq(0)
+        """Of the takeover that is under way, or has led to that tenure."""
 
         self.owning = asyncio.Event()
         """Set while it is owner."""
@@ -124,7 +128,7 @@ class Instance:
             pass_on_cancellation()
             if self._draining.is_set():
                 return
-            self.role, self._worker = owner.STANDBY, None
+            self.role, self._worker, self._claim = owner.STANDBY, None, Seq(0)
             wait_s = shortest_s if loop.time() - began_s > longest_s else min(longest_s, wait_s * 2)
             await asyncio.sleep(wait_s * (0.5 + self._process.rng.random()))
 
@@ -141,7 +145,9 @@ class Instance:
     async def _own(self, *, stood_by: bool) -> None:
         """One tenure: claim, recover, then handle events until drained or until a doubt."""
         name = self.agent.name
-        found = await owner.take_over(self._log, self._names, name, self._process, own=self._token)
+        found = await owner.take_over(
+            self._log, self._names, name, self._process, own=self._token, claimed=self._recover
+        )
         self._token = found.token
         mark = found.mark or await self._first_mark(found.token)
         mark = mark.taken_over({head.seq for _, head in found.runs}, unclean=found.unclean)
@@ -174,7 +180,10 @@ class Instance:
         types = sorted({*self.agent.hears, *TYPES})
         filters = [*map(self._names.events_of_type, types), self._names.commands_for(name)]
         try:
-            async with self._log.consume(name, filters, start=mark.floor + 1) as consumption:
+            async with (
+                self._log.consume(name, filters, start=mark.floor + 1) as consumption,
+                beside(overwrite(self._log, tenure.fence, found.back)),
+            ):
                 await worker.serve(found.runs, consumption, self._draining, ticker.serve(found.dues, holds.going))
         finally:
             self.owning.clear()
@@ -185,6 +194,10 @@ class Instance:
         self.role = owner.RELEASED
         self._note("released", token=found.token)
         await self._tell()
+
+    def _recover(self, token: Seq) -> None:
+        """Be heard from the claim on: a standby would take what is silent for dead, however long recovery takes."""
+        self.role, self._claim = owner.RECOVERING, token
 
     async def _first_mark(self, token: Seq) -> Mark:
         """Begin the cursor of an agent that is new to the log: at its start, or with what comes from now on."""
@@ -205,7 +218,7 @@ class Instance:
         card = {
             **self._card,
             "role": self.role,
-            "token": worker.tenure.token if worker else 0,
+            "token": worker.tenure.token if worker else self._claim,
             "lag": worker.lag if worker else None,
             **(worker.holding.card() if worker else {}),
             "handled": worker.handled if worker else 0,

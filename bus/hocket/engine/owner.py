@@ -13,7 +13,7 @@ import orjson
 
 from hocket.clock import rfc3339
 from hocket.engine.cursor import Mark
-from hocket.engine.ends import still_open
+from hocket.engine.ends import ended
 from hocket.engine.runs import Head
 from hocket.engine.schedules import Due
 from hocket.errors import MalformedEvent
@@ -24,6 +24,9 @@ from hocket.process import Process
 from hocket.subjects import Names
 
 STANDBY = "standby"
+RECOVERING = "recovering"
+"""It has claimed, and reads what the owners before have left: it is alive, however long that takes."""
+
 OWNER = "owner"
 RELEASED = "released"
 
@@ -85,6 +88,9 @@ class Found:
     runs: list[tuple[str, Head]] = field(default_factory=list)
     """The open runs by the subjects of their heads, in the order of their last change."""
 
+    back: list[str] = field(default_factory=list)
+    """The heads of runs that have ended, which a killed server has brought back."""
+
     dues: list[Due] = field(default_factory=list)
     """What is next due of each schedule that an owner before had."""
 
@@ -106,11 +112,20 @@ async def holder(log: Log, names: Names, agent: str, instance: str) -> Holder | 
     return None if over else Holder(claim, message.seq)
 
 
-async def take_over(log: Log, names: Names, agent: str, process: Process, *, own: int = 0) -> Found:
+async def take_over(
+    log: Log,
+    names: Names,
+    agent: str,
+    process: Process,
+    *,
+    own: int = 0,
+    claimed: Callable[[Seq], None] = lambda token: None,
+) -> Found:
     """Claim, then read everything that the owners before have left. This is the only way to start.
 
     From the claim on every older owner is fenced, so what the scan finds up to the claim is all there is. `own`: the
-    token of this process's last tenure, if it had one. Raises Conflict when somebody else claimed first.
+    token of this process's last tenure, if it had one. `claimed` is called with the new one before anything is read.
+    Raises Conflict when somebody else claimed first.
     """
     subject = names.owner(agent)
     before = await log.last(subject)
@@ -120,6 +135,7 @@ async def take_over(log: Log, names: Names, agent: str, process: Process, *, own
     asked_s = process.clock.own_s()
     token = await log.append([Write(subject, claim.to_json(), Expect(subject, before.seq if before else 0))])
     answered_s = process.clock.own_s()
+    claimed(token)
     process.reach("after claim")
     mark: Mark | None = None
     dues: list[Due] = []
@@ -136,13 +152,14 @@ async def take_over(log: Log, names: Names, agent: str, process: Process, *, own
     # By themselves: with one filter a server goes through its blocks, with several it may search each for each message.
     async with aclosing(log.scan([names.runs(agent)])) as messages:
         heads = [message async for message in messages if message.data and message.seq < token]
-    runs = [(message.subject, Head.from_json(message.data).lean) for message in heads]
-    if runs and (mark is None or mark.runs != len(runs)):
-        runs = await still_open(log, names, Expect(subject, token), runs)
+    over: set[str] = set()
+    if heads and (mark is None or mark.runs != len(heads)):
+        over = await ended(log, names, subject, [message.subject for message in heads])
+    runs = [(m.subject, Head.from_json(m.data).lean) for m in heads if m.subject not in over]
     process.reach("after scan")
     unclean = claim.doubt is None and before is not None and before.seq != own
     doubt = token if claim.doubt is None else claim.doubt
-    return Found(token, doubt, mark, unclean, runs, dues)
+    return Found(token, doubt, mark, unclean, runs, sorted(over), dues)
 
 
 def _doubt_after(before: Message | None) -> int | None:

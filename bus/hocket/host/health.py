@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from hocket.beside import beside
-from hocket.engine.owner import OWNER, RELEASED, STANDBY
+from hocket.engine.owner import OWNER, RECOVERING, RELEASED, STANDBY
 from hocket.log.base import Log
 from hocket.subjects import Names
 
@@ -132,7 +132,7 @@ class Health:
 
     def table(self, now_s: float) -> list[Card]:
         """All that are heard, owners first within their agent and shard."""
-        rank = {OWNER: 0, STANDBY: 1, RELEASED: 2}
+        rank = {OWNER: 0, RECOVERING: 1, STANDBY: 2, RELEASED: 3}
         return sorted(self.fresh(now_s), key=lambda c: (c.agent, c.shard, rank.get(c.role, 3), c.instance))
 
 
