@@ -20,7 +20,7 @@ from hocket.engine.doors import SharedDoors
 from hocket.engine.ends import overwrite
 from hocket.engine.holds import Holds
 from hocket.engine.owner import Others
-from hocket.engine.requests import TYPES, requested
+from hocket.engine.requests import TYPES, Requests
 from hocket.engine.schedules import Ticker
 from hocket.engine.transition import Tenure
 from hocket.engine.worker import Worker
@@ -70,6 +70,7 @@ class Instance:
         self._replay = replay
         self._names = Names(log.domain, log.shard)
         self._others = Others(process.instance)
+        self._requests = Requests(log, self._names)
         self._worker: Worker | None = None
         self._draining = asyncio.Event()
         self._card = {
@@ -138,6 +139,7 @@ class Instance:
         while holder := await owner.holder(self._log, self._names, self.agent.name, self._process.instance):
             self._note("stands by", owner=holder.claim.instance)
             waited = True
+            await self._requests.read(await self._log.end())
             if await self._others.silence(holder, limits, self._draining) or self._draining.is_set():
                 break
         return waited
@@ -156,7 +158,7 @@ class Instance:
             tenure.followed = self._others.followed
         cancels = Cancels(self._process.clock, heeds=self.agent.heeds_cancels)
         holds = Holds(name, heeds=self.agent.heeds_cancels)
-        for request in await requested(self._log, self._names, until=found.token):
+        for request in await self._requests.read(found.token):
             with suppress(MalformedEvent):  # it becomes a dead letter when it is delivered
                 (cancels if type_of(request.subject) == REQUESTED else holds).hear(request)
         worker = Worker(
