@@ -190,8 +190,7 @@ class Campaign:
             }
         late = list(account.lateness)
         result = Result(
-            command=f"python -m tests.fault.campaign --minutes {given.minutes:g} --seed {given.seed} "
-            f"--replicas {given.replicas}",
+            command=_command(given),
             seed=given.seed,
             minutes=min((time.time() - self.began_s) / 60, given.minutes),
             replicas=given.replicas,
@@ -233,6 +232,12 @@ class Campaign:
         if never:
             found.append(f"never struck: {', '.join(never)}")
         return found
+
+
+def _command(given: argparse.Namespace) -> str:
+    """What to say for the same load and the same order of faults."""
+    wanted = ("minutes", "seed", "replicas", "appends", "sagas", "timers")
+    return "python -m tests.fault.campaign " + " ".join(f"--{name} {getattr(given, name):g}" for name in wanted)
 
 
 def _promises(checked: dict[str, int]) -> list[str]:
