@@ -17,7 +17,8 @@ from hocket.engine.cursor import Cursor, Mark
 from hocket.engine.ends import overwrite
 from hocket.engine.runs import Head, ending, tombstone
 from hocket.engine.transition import Tenure, Transition
-from hocket.log.base import Expect, Log, Message, Write
+from hocket.errors import Fenced
+from hocket.log.base import Log, Message, Write
 from hocket.log.jetstream import connect
 from hocket.log.memory import MemoryLog, MemoryServer
 from hocket.log.server import EmbeddedServer
@@ -56,8 +57,9 @@ async def test_a_run_that_has_ended_stays_ended_when_the_server_is_killed() -> N
 
         await server.restart()
         back = await heads(log)
-        found = await taken_over(log)
-        await overwrite(log, Expect(names.owner(AGENT), found.token), found.back)
+        async with working(log) as work:
+            await work.overwrite()
+            found = work.found
 
         assert back == [run(names, "ended"), run(names, "waiting")], "this server does not need what is tested here"
         assert [subject for subject, _ in found.runs] == [run(names, "waiting")]
@@ -89,8 +91,9 @@ async def test_many_that_are_back_are_told_from_the_open_ones() -> None:
     server.stop()
     server.start()
 
-    found = await taken_over(log)
-    await overwrite(log, Expect(Names(log.domain, log.shard).owner(AGENT), found.token), found.back)
+    async with working(log) as work:
+        await work.overwrite()
+        found = work.found
     log.scans = 0
     again = await taken_over(log)
 
@@ -110,11 +113,14 @@ async def test_an_owner_that_was_followed_meanwhile_overwrites_nothing() -> None
     server.start()
 
     log = server.connect()
-    found = await taken_over(log)
-    await taken_over(log)
-    await overwrite(log, Expect(names.owner(AGENT), found.token), found.back)
+    async with working(log) as work:
+        await taken_over(log)
+        overwriting = asyncio.create_task(work.overwrite())
+        with pytest.raises(Fenced):
+            await work.ended()
+        overwriting.cancel()
 
-    assert found.back == [run(names, "ended")]
+    assert work.found.back == [run(names, "ended")]
     assert [m.subject for m in server.since(1, [names.runs(AGENT)], 9) if m.data] == [run(names, "ended")]
 
 
@@ -195,7 +201,8 @@ async def forgotten(log: Log, subject: str) -> None:
 class Work:
     """What an owner commits of its runs."""
 
-    def __init__(self, tenure: Tenure, committer: Committer) -> None:
+    def __init__(self, found: owner.Found, tenure: Tenure, committer: Committer) -> None:
+        self.found = found
         self._tenure, self._committer = tenure, committer
 
     async def begin(self, *named: str) -> None:
@@ -209,6 +216,12 @@ class Work:
             self._put(ending(self._tenure.names, run(self._tenure.names, name)))
         await self._committer.caught_up(self._tenure)
 
+    async def overwrite(self) -> None:
+        await overwrite(self._committer, self._tenure, self.found.back)
+
+    async def ended(self) -> None:
+        await self._tenure.ended()
+
     def _put(self, records: list[Write]) -> None:
         self._committer.put(Transition(self._tenure, None, records=records))
 
@@ -221,7 +234,7 @@ async def working(log: Log) -> AsyncIterator[Work]:
     tenure = Tenure(AGENT, names, found.token, found.doubt, Cursor(found.mark or Mark()), [s for s, _ in found.runs])
     committer = Committer(log, Limits(), Process().reach)
     async with beside(committer.run()), asyncio.timeout(20):
-        yield Work(tenure, committer)
+        yield Work(found, tenure, committer)
 
 
 class Counting(MemoryLog):

@@ -7,39 +7,42 @@ open, in the append that opens or ends one, so a takeover sees that at once, and
 
 import logging
 from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 
+from hocket.engine.commit import Committer
 from hocket.engine.runs import tombstone
-from hocket.errors import LogError
-from hocket.log.base import Expect, Log
+from hocket.engine.transition import Tenure, Transition
+from hocket.log.base import Log
 from hocket.subjects import Names
 from hocket.telemetry import note
 
-AT_ONCE = 500
-"""Most ends that one question is about, and most heads in one append: what an answer holds with room to spare."""
+ASKED_AT_ONCE = 500
+"""Most ends that one question is about: what an answer holds with room to spare."""
+
+WRITTEN_AT_ONCE = 100
+"""Most heads that are overwritten in one append: others wait for it."""
 
 
 async def ended(log: Log, names: Names, known: str, heads: Sequence[str]) -> set[str]:
     """Those heads whose runs have ended. A question that nothing answers takes long, so one more, `known`, is asked."""
     over: set[str] = set()
-    for first in range(0, len(heads), AT_ONCE):
-        ends = {names.end(head): head for head in heads[first : first + AT_ONCE]}
+    for first in range(0, len(heads), ASKED_AT_ONCE):
+        ends = {names.end(head): head for head in heads[first : first + ASKED_AT_ONCE]}
         async with aclosing(log.scan([known, *ends])) as messages:
             over |= {ends[message.subject] async for message in messages if message.subject in ends}
     return over
 
 
-async def overwrite(log: Log, fence: Expect, heads: Sequence[str]) -> None:
-    """Overwrite heads of runs that have ended once more, under the fence of whoever has found them.
+async def overwrite(committer: Committer, tenure: Tenure, heads: Sequence[str]) -> None:
+    """Overwrite heads of runs that have ended once more, beside whatever else the tenure commits.
 
     Nobody waits for it: what it leaves is found again by the next takeover.
     """
-    with suppress(LogError):
-        for first in range(0, len(heads), AT_ONCE):
-            head, *rest = map(tombstone, heads[first : first + AT_ONCE])
-            await log.append([head._replace(expect=fence), *rest])
+    for first in range(0, len(heads), WRITTEN_AT_ONCE):
+        some = heads[first : first + WRITTEN_AT_ONCE]
+        await committer.fate_of(Transition(tenure, None, records=[*map(tombstone, some)]))
     if heads:
-        note(logging.WARNING, "ended runs were back", fence=fence.subject, runs=len(heads))
+        note(logging.WARNING, "ended runs were back", agent=tenure.agent, runs=len(heads))
 
 
 __all__ = ["ended", "overwrite"]

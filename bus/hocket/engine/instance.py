@@ -184,7 +184,7 @@ class Instance:
         try:
             async with (
                 self._log.consume(name, filters, start=mark.floor + 1) as consumption,
-                beside(overwrite(self._log, tenure.fence, found.back)),
+                beside(overwrite(self._committer, tenure, found.back)),
             ):
                 await worker.serve(found.runs, consumption, self._draining, ticker.serve(found.dues, holds.going))
         finally:
