@@ -9,9 +9,10 @@ import pytest
 from hocket import Agent
 from hocket.beside import beside
 from hocket.clock import LoopClock
-from hocket.engine.requests import patterns
+from hocket.engine.requests import Requests, patterns
 from hocket.log.base import Message
-from hocket.log.memory import MemoryServer
+from hocket.log.memory import MemoryLog, MemoryServer
+from hocket.subjects import address
 from hocket.testing import Bed, run_virtual
 from hocket_schemas.cancels import CancelRequested
 from hocket_schemas.event import Catalog, Event
@@ -70,6 +71,35 @@ def test_a_standby_that_takes_over_knows_the_requests_and_reads_only_the_newer_o
     assert starts[0] == 1
     assert starts[-1] > last
     assert taken == [51]
+
+
+def test_of_another_log_nothing_is_known() -> None:
+    async def story() -> list[list[str]]:
+        found = []
+        async with Bed() as first, Bed() as second:
+            await cancelled(first, "s-1")
+            await cancelled(first, "s-2")
+            await cancelled(second, "s-3")
+            moving = Moving(first.server.connect())
+            requests = Requests(moving, first.names)
+            for bed in (first, second):
+                moving.now = bed.server.connect()
+                read = await requests.read(await moving.now.end())
+                found.append([address(message.subject).key for message in read])
+        return found
+
+    assert run_virtual(story()) == [["s-1", "s-2"], ["s-3"]]
+
+
+class Moving(MemoryLog):
+    """A connection to one server, and then to another that was put in its place."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        super().__init__(log.server, log.faults)
+        self.now = log
+
+    def scan(self, filters: Sequence[str], *, start: int = 1, follow: bool = False) -> AsyncGenerator[Message, None]:
+        return self.now.scan(filters, start=start, follow=follow)
 
 
 async def cancelled(bed: Bed, saga: str) -> int:
