@@ -1,7 +1,6 @@
 """The bus as everyone sees it who is not an agent: publish, subscribe from any point, wait for an answer."""
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -13,18 +12,11 @@ from opentelemetry.trace import SpanKind
 
 from hocket.beside import beside
 from hocket.clock import Clock, SystemClock, rfc3339
-from hocket.errors import (
-    AppendTooLarge,
-    Conflict,
-    LogError,
-    NotFound,
-    OutcomeUnknown,
-    Unavailable,
-    UsageError,
-)
+from hocket.errors import NotFound, Unavailable
 from hocket.forgotten import in_its_place, is_tombstone
 from hocket.ids import fresh
-from hocket.log.base import APPEND_MESSAGES_MAX, Expect, Log, Message, Seq, Write
+from hocket.ingress import Ingress
+from hocket.log.base import Expect, Log, Message, Seq, Write
 from hocket.subjects import Address, Names, address, shard_of
 from hocket.telemetry import ATTRIBUTE_EVENT_ID, ATTRIBUTE_EVENT_TYPE, SPAN_PUBLISH, span, tracing
 from hocket_schemas import gate
@@ -32,12 +24,6 @@ from hocket_schemas.envelope import Envelope, of_checked
 from hocket_schemas.event import Event
 
 EVENT_HEADERS = {"Content-Type": gate.CONTENT_TYPE}
-
-WAITING_MAX = 10_000
-"""Most publishes that wait for their turn, per shard; one more waits before it joins."""
-
-GROUP_MAX = 500
-"""Most events in one append of publishes."""
 
 FOLLOWED_MAX = 1024
 """Most deliveries that wait for a slow subscriber; beyond that the log waits."""
@@ -83,107 +69,6 @@ class Delivery:
         return gate.event_of(self.envelope)
 
 
-_Waiting = tuple[Write, float, asyncio.Future[tuple[Seq, bool]]]
-"""An event to store, until when, and who wants to know its sequence and whether it was there before."""
-
-
-class _Ingress:
-    """Publishes to one shard: one append in flight, everything that waits goes into the next.
-
-    An event's subject holds its id, so "expected 0" makes each publish exactly-once, and sending again after
-    an unknown outcome is safe here: the second copy is refused.
-    """
-
-    def __init__(self, log: Log) -> None:
-        self._log = log
-        self._queue: deque[_Waiting] = deque()
-        self._work = asyncio.Event()
-        self._room = asyncio.Semaphore(WAITING_MAX)
-
-    async def publish(self, write: Write, deadline_s: float) -> tuple[Seq, bool]:
-        """Store one event; return its sequence and whether it was there before."""
-        loop = asyncio.get_running_loop()
-        async with self._room:
-            future: asyncio.Future[tuple[Seq, bool]] = loop.create_future()
-            self._queue.append((write, loop.time() + deadline_s, future))
-            self._work.set()
-            return await future
-
-    async def run(self) -> None:
-        """Append for as long as the bus is open."""
-        while True:
-            self._work.clear()
-            if not self._queue:
-                await self._work.wait()
-            await self._append(self._take())
-
-    def _take(self) -> list[_Waiting]:
-        """What goes next. The same event again waits for the append after it, which then finds the first."""
-        group: list[_Waiting] = []
-        subjects: set[str] = set()
-        size = 0
-        while self._queue and len(group) < min(GROUP_MAX, APPEND_MESSAGES_MAX) and size < 1 << 22:
-            write = self._queue[0][0]
-            if write.subject in subjects:
-                break
-            subjects.add(write.subject)
-            size += len(write.data)
-            group.append(self._queue.popleft())
-        return group
-
-    async def _append(self, group: list[_Waiting]) -> None:
-        """Store a group whole, or find out one by one who is refused."""
-        try:
-            last = await self._until_known([write for write, _, _ in group], max(due for _, due, _ in group))
-        except (Conflict, AppendTooLarge, UsageError) as error:
-            if len(group) > 1:  # one of them is to blame, and the others must not pay for it
-                for one in group:
-                    await self._append([one])
-            elif isinstance(error, Conflict):
-                await self._was_there(group[0][0], group[0][2])
-            elif not group[0][2].done():
-                group[0][2].set_exception(error)
-        except LogError as error:
-            for _, _, future in group:
-                if not future.done():
-                    future.set_exception(type(error)(*error.args))
-        else:
-            for i, (_, _, future) in enumerate(group):
-                if not future.done():
-                    future.set_result((Seq(last - len(group) + 1 + i), False))
-
-    async def _until_known(self, writes: Sequence[Write], due_s: float) -> Seq:
-        """Append, and again while the log is away or silent, until the deadline.
-
-        What one attempt has left open no later one closes by being refused: that it was not stored is said only
-        when no attempt can have stored it.
-        """
-        loop = asyncio.get_running_loop()
-        wait_s = 0.05
-        doubt: OutcomeUnknown | None = None
-        while True:
-            try:
-                return await self._log.append(writes, timeout_s=max(0.05, min(5.0, due_s - loop.time())))
-            except (Unavailable, OutcomeUnknown) as error:
-                if loop.time() + wait_s >= due_s:
-                    if doubt is None or isinstance(error, OutcomeUnknown):
-                        raise
-                    raise doubt from error
-                doubt = error if isinstance(error, OutcomeUnknown) else doubt
-                await asyncio.sleep(wait_s)
-                wait_s = min(1.0, wait_s * 2)
-
-    async def _was_there(self, write: Write, future: asyncio.Future[tuple[Seq, bool]]) -> None:
-        try:
-            there = await self._log.last(write.subject)
-        except LogError as error:
-            if not future.done():
-                future.set_exception(error)
-            return
-        if not future.done():
-            future.set_result((there.seq if there else Seq(0), True))
-
-
 class Bus:
     """One domain's events, for publishers, readers and whoever asks a question.
 
@@ -201,7 +86,7 @@ class Bus:
         self._source = f"/{self.domain}/{publisher}"
         self._names = [Names(self.domain, shard) for shard in range(self.shards)]
         self._tracing = tracing()  # once: it looks into the environment
-        self.ingress = [_Ingress(log) for log in logs]
+        self.ingress = [Ingress(log) for log in logs]
 
     async def publish(
         self,

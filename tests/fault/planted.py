@@ -13,7 +13,7 @@ import pytest
 from tests.fault.checks import violations
 from tests.fault.world import SCENES, lived
 
-from hocket import asking, client, durable
+from hocket import asking, durable
 from hocket.approval import judge
 from hocket.calls import call
 from hocket.context import Context
@@ -27,6 +27,7 @@ from hocket.engine.tally import Tally
 from hocket.errors import OutcomeUnknown
 from hocket.execution import Suspend
 from hocket.ids import fresh
+from hocket.ingress import Ingress
 from hocket.log.base import Seq, Write
 from hocket.run import DONE, SLEEP, STEP, Run
 from hocket.saga.record import Record
@@ -79,26 +80,26 @@ def caught(bug: Plant, seeds: Iterable[int]) -> tuple[int | None, str]:
 
 @plant("a publish is acked that may not be stored", "I1", "counting", 27)
 def _(patch: Patch) -> None:
-    until_known = client._Ingress._until_known
+    attempt = Ingress._attempt
 
-    async def hopeful(self: Any, writes: Any, due_s: float) -> Seq:
+    async def hopeful(self: Any, group: Any) -> Seq:
         try:
-            return await asyncio.wait_for(until_known(self, writes, 0.0), 30)
+            return await attempt(self, group)
         except OutcomeUnknown:
             return Seq(0)
 
-    patch.setattr(client._Ingress, "_until_known", hopeful)
+    patch.setattr(Ingress, "_attempt", hopeful)
 
 
 @plant("a refusal is a bare timeout", "I12", "counting", 4)
 def _(patch: Patch) -> None:
-    publish = client._Ingress.publish
+    publish = Ingress.publish
 
     async def bare(self: Any, write: Write, deadline_s: float) -> Any:
         async with asyncio.timeout(deadline_s * 0.3):
             return await publish(self, write, deadline_s)
 
-    patch.setattr(client._Ingress, "publish", bare)
+    patch.setattr(Ingress, "publish", bare)
 
 
 @plant("what a failed attempt did to the state is kept", "I2", "counting", 0)
