@@ -1,15 +1,18 @@
 """What handling one event changes, and the claim under which it may be written."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from hocket.engine.cursor import Cursor
 from hocket.engine.tally import Tally
-from hocket.log.base import Expect, Seq, Write
+from hocket.log.base import APPEND_MESSAGES_MAX, Expect, Seq, Write
 from hocket.subjects import Names
+
+LOT_MAX = APPEND_MESSAGES_MAX - 20
+"""So many records go ahead at once: even, since what ends a run is two, and with room for the cursor and the fence."""
 
 
 class Tenure:
@@ -100,6 +103,11 @@ class Transition:
     records: list[Write] = field(default_factory=list)
     """Run heads, tombstones, dead letters."""
 
+    ahead: list[Write] = field(default_factory=list)
+    """Records that go with it if they are few, and before it if they are too many for one append: whoever handles the
+    event again after a crash in between writes what is left of them.
+    """
+
     unless: str | None = None
     """Of a suspect: nothing may be in the log under this pattern."""
 
@@ -116,3 +124,13 @@ class Transition:
 
     Not called when the tenure ends first: then recovery decides.
     """
+
+    def lots(self) -> Iterator["Transition"]:
+        """What is to be put for it, in order: itself, and before it what goes ahead."""
+        ahead, self.ahead = self.ahead, []
+        if len(ahead) <= LOT_MAX - len(self.events) - len(self.records):
+            self.records += ahead
+        else:
+            for first in range(0, len(ahead), LOT_MAX):
+                yield Transition(self.tenure, None, records=ahead[first : first + LOT_MAX])
+        yield self

@@ -335,7 +335,7 @@ class Worker:
         heads = [(run, head.woken) for run, head in woken]
         # The heads say that their answer has come, in the commit that finishes it, since no one run can answer for it.
         transition = Transition(self.tenure, work.seq, events=answer.events)
-        transition.records += [Write(run, head.to_json()) for run, head in heads]
+        transition.ahead += [Write(run, head.to_json()) for run, head in heads]
         await self.put(transition, work, ends=True)
         for run, head in heads:
             self._dispatcher.add(going_on(run, head, answer.decisions))
@@ -358,7 +358,9 @@ class Worker:
             await self._leave(work, done, transition, head)
             return
         dismissed = self._dismissed(work, done, transition)
-        transition.single = done.home and len(done.events) == 1 and not (transition.cell or transition.records)
+        transition.single = (
+            done.home and len(done.events) == 1 and not (transition.cell or transition.records or dismissed)
+        )
         if await self.put(transition, work, ends=True):
             self._parked.forget(dismissed)
 
@@ -402,7 +404,7 @@ class Worker:
     def _dismissed(self, work: Work, done: Done, transition: Transition) -> Sequence[str]:
         """The waiting runs that end with a transition. None of them can go on meanwhile: it is not its turn."""
         dismissed = self._parked.of_actor(work.key) if done.dismisses else ()
-        transition.records += ending(self._names, *dismissed)
+        transition.ahead += ending(self._names, *dismissed)
         return dismissed
 
     def _transition(self, work: Work, cell: Cell | None, done: Done) -> Transition:
@@ -439,7 +441,7 @@ class Worker:
         cell = transition.cell
         if ends and work.run is not None:
             transition.records += ending(self._names, work.run)
-        if not (transition.events or transition.records or cell):
+        if not (transition.events or transition.records or transition.ahead or cell):
             self._committer.finish(self.tenure, work.seq)
             self._room.set()
             return True
@@ -460,7 +462,8 @@ class Worker:
                 fate.set_result(stored)
 
         transition.settled = settled
-        self._committer.put(transition)
+        for lot in transition.lots():
+            self._committer.put(lot)
         if fate is None or await fate:
             return True
         self.void(work)
