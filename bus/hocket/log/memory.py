@@ -7,13 +7,11 @@ connection to it. With a virtual event loop a run of days takes milliseconds, an
 import asyncio
 import heapq
 import random
-import re
 from bisect import bisect_left
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from hocket.clock import Clock, SystemClock
 from hocket.errors import (
@@ -26,6 +24,7 @@ from hocket.errors import (
 )
 from hocket.log import wire
 from hocket.log.base import APPEND_MESSAGES_MAX, Expect, Message, Seq, Write
+from hocket.log.matching import matching
 
 PAYLOAD_BYTES_MAX = 1 << 20
 """The server's default payload limit."""
@@ -449,40 +448,6 @@ def _caused(subject: str) -> str:
     """The subject of an event, as of all that the same handling emitted on its key."""
     head, _, rest = subject.partition(".evt.")
     return f"{head}.evt.*.{rest.partition('.')[2].rpartition('.')[0]}.*"
-
-
-@lru_cache(maxsize=1024)
-def matching(filters: tuple[str, ...]) -> Callable[[str], bool]:
-    """Tells which subjects are under any of some filters, with NATS wildcards `*` and `>`."""
-    exact: set[str] = set()
-    above: set[str] = set()
-    inner: list[str] = []
-    for pattern in filters:
-        head, _, last = pattern.rpartition(".")
-        if "*" in head or last == ">":
-            inner.append(pattern)
-        elif last == "*":
-            above.add(head)
-        else:
-            exact.add(pattern)
-
-    inside = _compiled(tuple(inner)).fullmatch if inner else None
-
-    def matches(subject: str) -> bool:
-        if subject in exact or (above and subject.rpartition(".")[0] in above):
-            return True
-        return inside is not None and inside(subject) is not None
-
-    return matches
-
-
-@lru_cache(maxsize=1024)
-def _compiled(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    tokens = ([_TOKENS.get(token) or re.escape(token) for token in pattern.split(".")] for pattern in patterns)
-    return re.compile("|".join(map(r"\.".join, tokens)))
-
-
-_TOKENS = {"*": r"[^.]+", ">": r".+"}
 
 
 def _size(message: Message) -> int:
