@@ -139,3 +139,18 @@ async def test_a_reader_can_be_told_how_much_waits_for_it(world: World) -> None:
         pending = await consumption.pending()
 
     assert pending == 5
+
+
+async def test_a_consumer_tells_how_far_it_has_come(world: World) -> None:
+    await fill(world, "a.1", "b.1", "a.2", "b.2")
+    unknown = await world.log.handed_out("reader")
+    async with world.log.consume("reader", [world.subject("a.*")], start=2) as consumption:
+        await taken(consumption, 1)
+        read = await world.log.handed_out("reader")
+    await fill(world, "a.3", "b.3")
+    left = await world.log.handed_out("reader")
+
+    async with world.log.consume("reader", [world.subject("a.*")], start=9):
+        made_anew = await world.log.handed_out("reader")
+
+    assert (unknown, read, left, made_anew) == (None, 3, 3, 8)

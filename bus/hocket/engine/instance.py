@@ -152,7 +152,7 @@ class Instance:
         )
         self._token = found.token
         mark = found.mark or await self._first_mark(found.token)
-        mark = mark.taken_over({head.seq for _, head in found.runs}, unclean=found.unclean)
+        mark = mark.taken_over({head.seq for _, head in found.runs}, unclean=found.in_hand is not None)
         tenure = Tenure(name, self._names, found.token, found.doubt, Cursor(mark), (run for run, _ in found.runs))
         if stood_by:  # where there were two there may soon be two again
             tenure.followed = self._others.followed
@@ -171,7 +171,7 @@ class Instance:
             self._doors,
             process=self._process,
             shards=self._shards,
-            unclean=found.unclean,
+            in_hand=found.in_hand,
         )
         ticker = Ticker(self.agent, self._log, self._committer, tenure, process=self._process, shards=self._shards)
         self.role, self._worker = owner.OWNER, worker

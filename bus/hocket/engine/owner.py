@@ -82,8 +82,10 @@ class Found:
     mark: Mark | None
     """None: the agent has never owned this shard."""
 
-    unclean: bool = False
-    """Whether the owner before ended without leaving, and was another process: what it had in hand may be why."""
+    in_hand: Seq | None = None
+    """The owner before was another process and ended without leaving, and what it had in hand may be why. Nothing of
+    that is later in the log than this.
+    """
 
     runs: list[tuple[str, Head]] = field(default_factory=list)
     """The open runs by the subjects of their heads, in the order of their last change."""
@@ -157,9 +159,12 @@ async def take_over(
         over = await ended(log, names, subject, [message.subject for message in heads])
     runs = [(m.subject, Head.from_json(m.data).lean) for m in heads if m.subject not in over]
     process.reach("after scan")
-    unclean = claim.doubt is None and before is not None and before.seq != own
+    in_hand: Seq | None = None
+    if claim.doubt is None and before is not None and before.seq != own:
+        known = await log.handed_out(agent)
+        in_hand = token if known is None else min(known, token)
     doubt = token if claim.doubt is None else claim.doubt
-    return Found(token, doubt, mark, unclean, runs, sorted(over), dues)
+    return Found(token, doubt, mark, in_hand, runs, sorted(over), dues)
 
 
 def _doubt_after(before: Message | None) -> int | None:

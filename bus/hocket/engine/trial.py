@@ -8,7 +8,8 @@ ended; how small is decided in `hocket.engine.line`. Whoever ends its process ea
 many attempts as its handler allows, the last of which nobody else under suspicion stood beside.
 
 Where another instance stood by, they are not begun before one does again, but for a moment only: whoever ends the
-process once more is followed at once. All others go on meanwhile.
+process once more is followed at once. All others go on meanwhile, those as well that the process was never given: the
+server knows how far that was, unless it has ended itself.
 
 A clean start, and every event that came after a claim, costs nothing of this.
 """
@@ -29,6 +30,7 @@ from hocket.engine.line import Line, Place, placed
 from hocket.engine.transition import Tenure, Transition
 from hocket.errors import ProcessEnded
 from hocket.failures import told
+from hocket.log.base import Seq
 from hocket.policy import Limits
 from hocket.process import Process
 from hocket.run import Run
@@ -55,7 +57,7 @@ class Trials:
         limits: Limits,
         process: Process,
         *,
-        unclean: bool,
+        in_hand: Seq | None,
         aside: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._tenure = tenure
@@ -70,7 +72,10 @@ class Trials:
         self._aside = aside
         self._claimed_s = process.clock.now_s()
         self._company_until = asyncio.get_running_loop().time() + COMPANY_S
-        self._left = limits.window if unclean else 0
+        self._in_hand = in_hand or Seq(0)
+        """The last that the process before was given."""
+
+        self._left = 0 if in_hand is None else limits.window
         """How many more may have been in hand when the process before ended: it took no more than that."""
 
         self._tried = tenure.cursor.tried
@@ -118,7 +123,8 @@ class Trials:
         if known.ends >= most:
             yield Dead(_ended(known), known.ends)
         else:
-            async with self._turn(self._place(known, most - known.ends)):
+            suspect = known.ends > 0 or (work.answered or work.seq) <= self._in_hand
+            async with self._turn(self._place(known, most - known.ends), followed=suspect):
                 await self._begin(known, received, run)
                 yield None
         self._tried.pop(work.seq, None)
@@ -170,13 +176,14 @@ class Trials:
         await asyncio.sleep(self._courteous_until - loop.time())
 
     @asynccontextmanager
-    async def _turn(self, place: Place) -> AsyncIterator[None]:
+    async def _turn(self, place: Place, *, followed: bool) -> AsyncIterator[None]:
         """Wait for one's turn without a slot, then count among those that are tried for as long as it lasts."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         try:
             with self._aside():
-                await self._be_followed()
+                if followed:
+                    await self._be_followed()
                 if place.last or place.ends > 1:
                     await self._be_courteous()
                 self._turns[place.seq] = turn

@@ -58,7 +58,7 @@ class Worker:
         *,
         process: Process,
         shards: int,
-        unclean: bool,
+        in_hand: Seq | None,
     ) -> None:
         self.tenure = tenure
         self.cut_off = False
@@ -101,7 +101,7 @@ class Worker:
         self._exhausted = Exhausted(log, tenure, committer, self._handling, self.holding)
         self._dispatcher: Dispatcher
         self._trials = Trials(
-            tenure, committer, agent.limits, process, unclean=unclean, aside=lambda: self._dispatcher.aside()
+            tenure, committer, agent.limits, process, in_hand=in_hand, aside=lambda: self._dispatcher.aside()
         )
         self._pending = 0
 

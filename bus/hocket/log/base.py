@@ -117,6 +117,13 @@ class Log(Protocol):
         """
         ...
 
+    async def handed_out(self, name: str) -> Seq | None:
+        """How far the durable consumer `name` has come: none of its readers was given anything later than that.
+
+        None: there is no such consumer. Of a server that was killed it may be what was true a moment before.
+        """
+        ...
+
     async def end(self) -> Seq:
         """Return the sequence of the newest message in the log, 0 when it is empty. From the leader."""
         ...

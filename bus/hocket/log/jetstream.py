@@ -278,6 +278,13 @@ class JetStreamLog:
             yield deliveries
             deliveries.flush()
 
+    async def handed_out(self, name: str) -> Seq | None:
+        """See `Log.handed_out`."""
+        answer = await self._api.ask(f"CONSUMER.INFO.{self.stream}.{name}", None, _deadline())
+        if _code(answer) == _CONSUMER_NOT_FOUND:
+            return None
+        return Seq(wire.required(answer)["delivered"]["stream_seq"])
+
     async def _guard(self, settings: ConsumerSettings, deliveries: Deliveries) -> None:
         """Look for what somebody has changed. A consumer can be made again; a stream can not, so that is raised."""
         while True:

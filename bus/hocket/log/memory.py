@@ -96,6 +96,9 @@ class MemoryServer:
         self._readers: dict[str, int] = {}
         """Who reads each durable consumer. Its position belongs to the reader, as after any reset."""
 
+        self.handed_out: dict[str, Seq] = {}
+        """How far each durable consumer has come."""
+
         self._waiting: dict[asyncio.Future[None], Callable[[str], bool] | None] = {}
         """Who waits for what; in order, so that a seed replays exactly."""
 
@@ -125,6 +128,7 @@ class MemoryServer:
     def delete_consumer(self, name: str) -> None:
         """Forget a durable consumer, as an operator's mistake would."""
         self._readers.pop(name, None)
+        self.handed_out.pop(name, None)
         self._wake()
 
     def store(self, writes: Sequence[Write]) -> Seq:
@@ -252,10 +256,11 @@ class MemoryServer:
         finally:
             self._waiting.pop(future, None)
 
-    def attach(self, name: str) -> int:
+    def attach(self, name: str, start: int) -> int:
         """Make a new reader of the durable consumer `name`; the one before has lost it."""
         self._serial += 1
         self._readers[name] = self._serial
+        self.handed_out[name] = Seq(start - 1)
         self._wake()
         return self._serial
 
@@ -330,6 +335,12 @@ class MemoryLog:
         await self._travel()
         self._require_up()
         return self.server.newest(subject)
+
+    async def handed_out(self, name: str) -> Seq | None:
+        """See `Log.handed_out`."""
+        await self._travel()
+        self._require_up()
+        return self.server.handed_out.get(name)
 
     async def end(self) -> Seq:
         """See `Log.end`."""
@@ -418,7 +429,7 @@ class _MemoryConsumption:
         self._name = name
         self._filters = list(filters)
         self._position = start
-        self._reader = log.server.attach(name)
+        self._reader = log.server.attach(name, start)
 
     async def take(self, most: int) -> Sequence[Message]:
         """See `Consumption.take`."""
@@ -432,6 +443,7 @@ class _MemoryConsumption:
             found = server.since(self._position, self._filters, most)
             if found:
                 self._position = found[-1].seq + 1
+                server.handed_out[self._name] = found[-1].seq
                 return found
             await server.changed(self._filters)
 
