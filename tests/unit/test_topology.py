@@ -150,6 +150,7 @@ def test_a_durable_consumer_acknowledges_up_to_a_floor() -> None:
         "filter_subjects": ["trips.1.a", "trips.1.b"],
         "deliver_policy": "by_start_sequence",
         "opt_start_seq": 1,
+        "mem_storage": True,
         "ack_policy": "all",
         "ack_wait": 365 * 86_400 * 10**9,
         "max_ack_pending": 20_000,

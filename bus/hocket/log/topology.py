@@ -166,6 +166,8 @@ class ConsumerSettings:
             "filter_subjects": list(self.filters),
             "deliver_policy": "by_start_sequence",
             "opt_start_seq": max(1, self.start),
+            # In memory, so that making one waits for no disk: whatever it knows is hardly more than a hint.
+            "mem_storage": True,
         }
         if self.durable:
             return body | {
@@ -174,11 +176,10 @@ class ConsumerSettings:
                 "ack_wait": _nanoseconds(self.ack_wait),
                 "max_ack_pending": self.ack_pending_max,
             }
-        # One replica in memory: it is cheap, and a reader that loses it starts another where it was.
+        # One replica: it is cheap, and a reader that loses it starts another where it was.
         return body | {
             "ack_policy": "none",
             "inactive_threshold": _nanoseconds(self.idle),
-            "mem_storage": True,
             "num_replicas": 1,
         }
 
