@@ -210,6 +210,14 @@ class Names:
         """The record of what a saga has used up of its budget."""
         return f"{self.root}.acc.{token(saga)}"
 
+    def digest(self, agent: str, number: int) -> str:
+        """The record of what many requests to cancel are about, as far as an agent has come past them."""
+        return f"{self.root}.ask.{token(agent)}.{number}"
+
+    def digests(self, agent: str) -> str:
+        """All such records of an agent."""
+        return f"{self.root}.ask.{token(agent)}.*"
+
     def due(self, agent: str, schedule: str) -> str:
         """The record of what is next due of a schedule."""
         return f"{self.root}.due.{token(agent)}.{token(schedule)}"

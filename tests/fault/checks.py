@@ -182,7 +182,7 @@ def one_writer(history: History) -> Found:
             if not claim["released"] and claim["doubt"] != trusted:
                 yield Violation("I5", "stale", f"the claim at {message.seq} was made without knowing the one before it")
             owner[agent], claims[agent] = line, claim
-        elif kind in ("act", "cur", "run", "end", "jrn", "dead", "part", "due", "evt"):
+        elif kind in ("act", "cur", "run", "end", "jrn", "dead", "part", "due", "ask", "evt"):
             agent = names[2] if kind == "evt" else names[0]
             if agent in history.agents and owner.get(agent) != line:
                 text = f"{message.subject} at {message.seq} came through line {line}, the owner's is {owner.get(agent)}"

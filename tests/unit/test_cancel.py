@@ -302,7 +302,7 @@ def test_of_each_effect_is_said_how_far_it_came() -> None:
 def test_an_intent_that_was_cut_off_before_its_call_is_not_started() -> None:
     booker = Agent("booker")
     called: list[str] = []
-    gate = asyncio.Event()
+    gate, begun = asyncio.Event(), asyncio.Event()
     gate.set()
 
     @booker.effect()
@@ -312,6 +312,7 @@ def test_an_intent_that_was_cut_off_before_its_call_is_not_started() -> None:
     @booker.on(Started)
     async def begin(event: Started, ctx: Context) -> None:
         gate.clear()
+        begun.set()
         try:
             await ctx.step(book)
         finally:
@@ -331,6 +332,7 @@ def test_an_intent_that_was_cut_off_before_its_call_is_not_started() -> None:
             async with running(bed.crew_on(log)):
                 await bed.owned()
                 await bed.publish(Started(), key="k", saga="s")
+                await begun.wait()
                 await bed.publish(CancelRequested(saga="s", by="ada"), key="s")
                 await bed.quiet()
             assert [effect.state for effect in await effects(bed.bus)] == ["not done"]

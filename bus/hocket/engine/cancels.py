@@ -63,16 +63,17 @@ class Cancels:
         known = self._known.get(message.seq)
         if known is not None:
             return known, False
-        envelope = read(message)
-        asked = gate.event_of(envelope, CancelRequested)
-        until_s = message.time_ns / 1e9 + CANCEL_KEPT.total_seconds()
-        cancel = Cancel(message.seq, envelope.id, asked.reason, asked.by, asked.scope, until_s)
-        self._forget()
+        cancel = cancel_of(message)
+        self.know(cancel)
+        return cancel, True
+
+    def know(self, cancel: Cancel) -> None:
+        """Take one in that was read before."""
         self._known[cancel.seq] = cancel
         before = self._named.get(cancel.scope)
         if before is None or before.seq < cancel.seq:
             self._named[cancel.scope] = cancel
-        return cancel, True
+        self._forget()
 
     def covering(self, what: Extent) -> Cancel | None:
         """The request by which a handling ends or does not begin; None: it may go on."""
@@ -95,6 +96,19 @@ class Cancels:
             del self._known[oldest.seq]
             if self._named.get(oldest.scope) is oldest:
                 del self._named[oldest.scope]
+
+
+def cancel_of(message: Message) -> Cancel:
+    """What a message asks for. Raises MalformedEvent."""
+    envelope = read(message)
+    asked = gate.event_of(envelope, CancelRequested)
+    until_s = message.time_ns / 1e9 + CANCEL_KEPT.total_seconds()
+    return Cancel(message.seq, envelope.id, asked.reason, asked.by, asked.scope, until_s)
+
+
+def recalled(seq: int, request: str, kind: str, name: str, until_s: float) -> Cancel:
+    """What is kept in mind of a request. By whom it was and why is said in the event of that id."""
+    return Cancel(Seq(seq), request, "", f"request {request}", (kind, name), until_s)
 
 
 def told(by: str, reason: str) -> str:

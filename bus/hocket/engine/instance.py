@@ -13,7 +13,7 @@ from hocket.agent import Agent
 from hocket.beside import beside, pass_on_cancellation
 from hocket.clock import rfc3339
 from hocket.engine import owner
-from hocket.engine.cancels import REQUESTED, Cancels
+from hocket.engine.cancels import Cancels
 from hocket.engine.commit import Committer
 from hocket.engine.cursor import Cursor, Mark
 from hocket.engine.doors import SharedDoors
@@ -27,7 +27,7 @@ from hocket.engine.worker import Worker
 from hocket.errors import Fenced, LogError, MalformedEvent, PermissionDenied, TopologyMismatch
 from hocket.log.base import Expect, Log, Seq, Write
 from hocket.process import Process
-from hocket.subjects import Names, type_of
+from hocket.subjects import Names
 from hocket.telemetry import note
 
 RECOVERY_WAIT_S = (0.05, 2.0)
@@ -70,7 +70,7 @@ class Instance:
         self._replay = replay
         self._names = Names(log.domain, log.shard)
         self._others = Others(process.instance)
-        self._requests = Requests(log, self._names)
+        self._requests = Requests(log, self._names, agent.name)
         self._worker: Worker | None = None
         self._draining = asyncio.Event()
         self._card = {
@@ -158,9 +158,12 @@ class Instance:
             tenure.followed = self._others.followed
         cancels = Cancels(self._process.clock, heeds=self.agent.heeds_cancels)
         holds = Holds(name, heeds=self.agent.heeds_cancels)
-        for request in await self._requests.read(found.token):
+        await self._requests.read(found.token)
+        for cancel in self._requests.cancels:
+            cancels.know(cancel)
+        for word in self._requests.words:
             with suppress(MalformedEvent):  # it becomes a dead letter when it is delivered
-                (cancels if type_of(request.subject) == REQUESTED else holds).hear(request)
+                holds.hear(word)
         worker = Worker(
             self.agent,
             self._log,
@@ -185,6 +188,7 @@ class Instance:
             async with (
                 self._log.consume(name, filters, start=mark.floor + 1) as consumption,
                 beside(overwrite(self._committer, tenure, found.back)),
+                beside(self._requests.digest(self._committer, tenure)),
             ):
                 await worker.serve(found.runs, consumption, self._draining, ticker.serve(found.dues, holds.going))
         finally:

@@ -25,6 +25,7 @@ KINDS = {
     "jrn": "journal",
     "dead": "dead letter",
     "blob": "large result",
+    "ask": "digest of requests",
 }
 """What a subject of each kind holds."""
 
