@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from hocket.log.base import Expect, Write
+
 
 @dataclass(frozen=True, slots=True)
 class Disk:
@@ -44,3 +46,9 @@ def mounted(root: Path) -> Iterator[Disk]:
 def _mounted(root: Path) -> bool:
     command = ["mount", "-t", "tmpfs", "-o", "size=4g", "tmpfs", root]
     return subprocess.run(command, capture_output=True, timeout=10, check=False).returncode == 0
+
+
+def group(domain: str, number: int, size: int) -> list[Write]:
+    """What goes to the disk in one append: so many kilobytes that no server can make smaller."""
+    subjects = [f"{domain}.0.a.{number}.{i}" for i in range(size)]
+    return [Write(subject, os.urandom(1000), Expect(subject, 0)) for subject in subjects]

@@ -1,7 +1,6 @@
 """A disk without room, and a stream without: who writes is told, nothing is lost, and with room all goes on."""
 
 import asyncio
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.choreography.folders import make
 from tests.contract.worlds import scanned
-from tests.fault.disks import Disk, mounted
+from tests.fault.disks import Disk, group, mounted
 from tests.fault.services import until
 
 from hocket.agent import Agent
@@ -21,7 +20,6 @@ from hocket.host.place import find_running
 from hocket.host.system import ServerStarted, system
 from hocket.ids import fresh
 from hocket.log import jetstream
-from hocket.log.base import Expect, Write
 from hocket.log.server import EmbeddedServer
 from hocket_schemas.envelope import Envelope
 from hocket_schemas.event import Event
@@ -44,11 +42,6 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     root.mkdir()
     with mounted(root) as disk:
         yield disk
-
-
-def group(domain: str, number: int, size: int) -> list[Write]:
-    subjects = [f"{domain}.0.a.{number}.{i}" for i in range(size)]
-    return [Write(subject, os.urandom(1000), Expect(subject, 0)) for subject in subjects]
 
 
 @pytest.mark.parametrize("size", [1, 7])

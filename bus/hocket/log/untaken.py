@@ -23,8 +23,8 @@ INCOMPLETE_TIMES = 3
 """On one connection to one server no part of a batch is lost. So often and so long, and it is the disk."""
 
 FULL = (
-    "nats-server answers but stores nothing: a write to its disk has failed, most likely since it is full; "
-    "make room, and restart it unless `hocket up` runs it"
+    "nats-server answers but stores nothing: a write to its disk has failed, most likely since it is full or the "
+    "server may open no more files; make room, and restart it unless `hocket up` runs it"
 )
 
 _NEVER = Frame("", b"", b"NATS/1.0\r\nNats-Expected-Last-Sequence: 18446744073709551615\r\n\r\n")
