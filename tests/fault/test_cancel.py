@@ -10,6 +10,7 @@ from hocket.agent import Agent, Context
 from hocket.beside import pass_on_cancellation
 from hocket.clock import LoopClock
 from hocket.crashpoints import POINTS
+from hocket.engine.cursor import Mark
 from hocket.log.memory import MemoryServer
 from hocket.policy import Limits
 from hocket.run import DONE, Entry
@@ -18,6 +19,8 @@ from hocket_schemas.cancels import CancelRequested, RunCancelled
 from hocket_schemas.event import Catalog, Event
 
 EVENTS = Catalog()
+
+TOLD = RunCancelled.event_type
 
 ELSEWHERE = ("before dead letter", "before release", "after release", "before cursor flush", "after cursor flush")
 REACHED = [point for point in POINTS if point not in ELSEWHERE]
@@ -41,6 +44,7 @@ class Life:
         self.delay_s = delay_s
         self.calls: list[str] = []
         self.died = False
+        self.dealt_with: int | None = None
 
         @self.agent.effect(idempotent=True)
         async def book(*, key: str) -> str:
@@ -49,6 +53,7 @@ class Life:
 
         async def refund() -> None:
             self.calls.append("refund")
+            await asyncio.sleep(2 * limits.cursor_lag_s)
 
         @self.agent.on(Begun)
         async def begin(event: Begun, ctx: Context) -> Ended:
@@ -75,14 +80,25 @@ class Life:
                 await bed.owned()
                 await bed.publish(Begun(asks=self.asks), key="k", saga="s", event_id="one")
                 await asyncio.sleep(self.delay_s)
-                await bed.publish(CancelRequested(saga="s", by="ada"), key="s")
+                request = await bed.publish(CancelRequested(saga="s", by="ada"), key="s")
+                watches = tasks.create_task(self._watch(bed, request.seq))
                 await bed.quiet()
                 lives.cancel()
+                watches.cancel()
             self.told = bed.events(RunCancelled)
+            self.told_at = [m.seq for m in bed.server.since(1, [bed.names.events_of_type(TOLD)], 1 << 30)]
             self.ended = bed.events(Ended)
             journal = bed.server.since(1, [f"{bed.names.root}.jrn.>"], 1 << 30)
             self.outcomes = [e.name for m in journal if (e := Entry.from_json(m.data)).phase == DONE]
             return bed
+
+    async def _watch(self, bed: Bed, request: int) -> None:
+        """Note where in the log a cursor says for the first time that of the request there is nothing more to come."""
+        async for message in bed.server.connect().scan([bed.names.cursor(self.agent.name)], follow=True):
+            mark = Mark.from_json(message.data)
+            if mark.upto >= request and request not in mark.open:
+                self.dealt_with = message.seq
+                return
 
     async def _lives(self, bed: Bed, point: str, count: int) -> None:
         left = count
@@ -127,6 +143,8 @@ def test_a_run_ends_once_wherever_its_process_dies(point: str, asks: bool) -> No
             if life.told:
                 assert [effect.status for effect in life.told[0].effects].count("done") == done, where
                 assert not done or "refund" in life.calls, f"{where}: nothing was cleaned up"
+            late = [seq for seq in life.told_at if life.dealt_with is not None and seq > life.dealt_with]
+            assert not late, f"{where}: told after the request was counted as dealt with"
             assert len(life.outcomes) == len(set(life.outcomes)), where
             died += life.died
     assert died, "the point was never reached, so nothing was proved"

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -12,11 +12,12 @@ from hocket.agent import Agent
 from hocket.clock import rfc3339
 from hocket.engine.cancels import REQUESTED, Cancel, Cancels, Extent
 from hocket.engine.dispatch import Work, going_on
-from hocket.engine.handling import Again, Dead, Handling, Held, Waits
+from hocket.engine.handling import Again, Dead, Handling, Held, Waits, read
 from hocket.engine.journal import Journals, as_told
 from hocket.engine.runs import Head, Parked
 from hocket.engine.transition import Tenure, Transition
 from hocket.errors import BadReturn, MalformedEvent
+from hocket.ids import cause_of
 from hocket.log.base import Log, Message, Seq
 from hocket.process import Process
 from hocket.run import CANCEL, DONE, EFFECT, UNDONE, VOID, Entry, Run
@@ -51,6 +52,10 @@ class Turns(Protocol):
 
     async def life(self, work: Work) -> None:
         """Its life, from where it is now."""
+        ...
+
+    def in_hand(self) -> Iterable[Work]:
+        """What has its turn or waits for it, in no order."""
         ...
 
     async def put(self, transition: Transition, work: Work, *, ends: bool) -> bool:
@@ -145,9 +150,28 @@ class Cancelling:
             return False
         if REQUESTED in self._agent.handlers:
             return False
-        self._unfinished[message.seq] = {work for work in (*self._turns, *self._ending) if work.cancel is not None}
+        ending = {work for work in (*self._turns, *self._ending) if work.cancel is not None}
+        self._unfinished[message.seq] = ending | {work for work in self._worker.in_hand() if self._is_left(work)}
         self._finish()
         return True
+
+    def _is_left(self, work: Work) -> bool:
+        """Whether it is to end and was perhaps begun by an owner before, though its turn has yet to come here."""
+        perhaps_begun = work.suspect if work.head is None else not work.head.waiting
+        if perhaps_begun and work.cancel is None:
+            work.extent = work.extent or _extent(work) or self._read(work)
+            work.cancel = self._cancels.covering(work.extent) if work.extent else None
+        return work.cancel is not None
+
+    def _read(self, work: Work) -> Extent | None:
+        """What a request can be about, of an event whose turn has yet to come; None: no handler will see it."""
+        assert work.message is not None, "what has no head was delivered"
+        try:
+            envelope = read(work.message)
+        except MalformedEvent:
+            return None
+        cause = cause_of(self._agent.name, envelope.source, envelope.id)
+        return Extent(work.seq, envelope.type, work.key, envelope.correlationid or work.key, cause)
 
     def hear(self, message: Message) -> None:
         """End what a request is about; not the second time. Raises MalformedEvent."""

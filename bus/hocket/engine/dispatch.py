@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 
-from hocket.engine.cancels import Cancel
+from hocket.engine.cancels import Cancel, Extent
 from hocket.engine.handling import Received
 from hocket.engine.runs import Head
 from hocket.errors import NotFound
@@ -52,6 +52,9 @@ class Work:
 
     doing: Run | None = None
     """What its handling does, once it has begun."""
+
+    extent: Extent | None = None
+    """What a request to cancel can be about, where one came before its turn."""
 
     cancel: Cancel | None = None
     """By which its handling ends."""
@@ -165,6 +168,10 @@ class Dispatcher:
         """End every rest; who comes after goes on with what rests."""
         for rest in self._resting.values():
             rest.cancel()
+
+    def in_hand(self) -> Iterator[Work]:
+        """What has its turn or waits for it, key after key."""
+        return (work for actor in self._actors.values() for work in actor.queue)
 
     def busy(self, key: str) -> bool:
         """Whether the key has an event in hand."""

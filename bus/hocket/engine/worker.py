@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -483,6 +483,10 @@ class Worker:
         """See `hocket.engine.holding.Turns.pause`."""
         self._dispatcher.pause(paused=paused)
         self._room.set()
+
+    def in_hand(self) -> Iterable[Work]:
+        """See `hocket.engine.cancelling.Turns.in_hand`."""
+        return self._dispatcher.in_hand()
 
     def go_on(self, work: Work) -> None:
         """See `hocket.engine.holding.Turns.go_on`."""
