@@ -18,10 +18,10 @@ ANSWER_S = 1.5
 """What an answer may take beyond the bound that was asked for."""
 
 REST_S = 3.0
-"""So long nothing comes of a key before it is judged."""
+"""So much of the log is read after the last of a key before it is judged, by the log's own time."""
 
 LOST_S = 120.0
-"""What was not handled for so long, with every fault healed within 40 s, is lost."""
+"""What was not handled for so long, by the log's time and with every fault healed within 40 s, is lost."""
 
 SAGA_S = DEADLINE_S + UNDO_WITHIN_S + 120.0
 """A saga that has not ended after this is forgotten by those who should see to it."""
@@ -136,6 +136,11 @@ class Account:
         self.not_stored: deque[str] = deque(maxlen=20_000)
         self.lateness: deque[float] = deque(maxlen=50_000)
         self.now_s = 0.0
+        self.read_s = 0.0
+        """When the newest of what was read came to the log: what is older is known. It stands still for as long as the
+        log cannot be read, and then clients may know more than the reader.
+        """
+
         self.calm_s = float("inf")
         """Since when nothing is broken; never: something is."""
 
@@ -354,8 +359,8 @@ class Account:
                 )
                 del self.unseen[name]
         for name, key in list(self.keys.items()):
-            rests = key.closed_s and max(key.touched_s, key.closed_s) < self.now_s - REST_S
-            if rests and (name not in waits or key.closed_s < self.now_s - LOST_S):
+            rests = key.closed_s and max(key.touched_s, key.closed_s) < self.read_s - REST_S
+            if rests and (name not in waits or key.closed_s < self.read_s - LOST_S):
                 self._judge_key(name, key)
                 del self.keys[name]
         for saga, tour in list(self.tours.items()):
@@ -404,6 +409,7 @@ class Account:
     def finish(self, upto: int) -> None:
         """Judge all that is left, and hold the whole ledger against all ends."""
         self.now_s += 10 * SAGA_S
+        self.read_s = float("inf")
         for key in self.keys.values():
             key.closed_s = key.closed_s or 1.0
         self.sweep(upto, set())

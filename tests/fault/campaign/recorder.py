@@ -135,6 +135,7 @@ class Recorder:
     def take(self, message: Message) -> None:
         """One message of the log."""
         self.looked_at = message.seq
+        self.account.read_s = message.time_ns / 1e9
         kind, *tokens = tokens_of(message.subject)
         match kind:
             case "evt" | "cmd":
