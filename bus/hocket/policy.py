@@ -91,6 +91,9 @@ class Limits:
     cursor_lag_s: float = 0.05
     """The longest that a finished event waits for a cursor that says so."""
 
+    actors_cached_bytes: int = 64 << 20
+    """As many bytes of them at most, as their records count. As objects they take up several times that."""
+
     append_s: float = 5.0
     """The deadline of one append; after it the outcome is unknown and recovery decides."""
 

@@ -4,14 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-import pytest
 from pydantic import BaseModel
 
 from hocket import Agent, Context
 from hocket.clock import LoopClock
 from hocket.engine.runs import LONGEST_LOOK_S
-from hocket.engine.states import Cells
-from hocket.engine.transition import Cell
 from hocket.host.crew import running
 from hocket.log.memory import MemoryServer
 from hocket.testing import Bed, run_virtual
@@ -154,13 +151,3 @@ def test_who_does_something_durably_cannot_be_reminded_as_well() -> None:
     agent = clerk(durably=True)
 
     assert play(agent, script) == []
-
-
-@pytest.mark.parametrize("busy", [False, True])
-def test_the_states_that_were_not_used_for_longest_are_let_go(busy: bool) -> None:
-    cells = Cells(2, lambda key: busy and key == "a")
-
-    for key in "abcd":
-        cells.put(key, Cell(key, 0, b"", None))
-
-    assert [key for key in "abcd" if cells.get(key)] == (["a", "c", "d"] if busy else ["c", "d"])

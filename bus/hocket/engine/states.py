@@ -2,13 +2,15 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from itertools import islice
 from typing import Any
 
 from hocket.agent import Agent
 from hocket.engine.handling import Handling
 from hocket.engine.recall import Recall
 from hocket.engine.transition import Cell
+
+LOOKED_AT = 16
+"""Of so many states at most, those not used for longest, it is seen at a time whether they may go."""
 
 
 class States:
@@ -18,7 +20,7 @@ class States:
         self._agent = agent
         self._handling = handling
         self._recall = recall
-        self._cells = Cells(agent.limits.actors_cached, busy)
+        self._cells = Cells(agent.limits.actors_cached, agent.limits.actors_cached_bytes, busy)
 
     async def load(self, key: str) -> Cell | None:
         """The state for the actor's turn: from memory, or from its record. None: the agent has no state."""
@@ -60,10 +62,15 @@ class States:
 class Cells:
     """The actor states in memory: the most recently used, and all that know more than the log."""
 
-    def __init__(self, most: int, busy: Callable[[str], bool]) -> None:
+    def __init__(self, most: int, most_bytes: int, busy: Callable[[str], bool]) -> None:
         self._most = most
+        self._most_bytes = most_bytes
         self._busy = busy
         self._cells: OrderedDict[str, Cell] = OrderedDict()
+        self._sizes: dict[str, int] = {}
+        """In bytes, as each was when its last turn began."""
+
+        self._bytes = 0
 
     def get(self, key: str) -> Cell | None:
         """The key's state, if it is here."""
@@ -75,15 +82,22 @@ class Cells:
     def put(self, key: str, cell: Cell) -> None:
         """Keep a state, and let go of the ones not used for longest that are neither pending nor busy."""
         self._cells[key] = cell
-        if len(self._cells) <= self._most:
-            return
-        for old_key, old in list(islice(self._cells.items(), len(self._cells) - self._most)):
-            if not old.pending and not self._busy(old_key):
-                del self._cells[old_key]
+        size = len(cell.data)
+        self._bytes += size - self._sizes.get(key, 0)
+        self._sizes[key] = size
+        for _ in range(LOOKED_AT):
+            if len(self._cells) <= self._most and self._bytes <= self._most_bytes:
+                return
+            old_key, old = next(iter(self._cells.items()))
+            if old.pending or self._busy(old_key):
+                self._cells.move_to_end(old_key)
+            else:
+                self.drop(old_key)
 
     def drop(self, key: str) -> None:
         """Forget a state."""
-        self._cells.pop(key, None)
+        if self._cells.pop(key, None) is not None:
+            self._bytes -= self._sizes.pop(key)
 
 
 __all__ = ["Cells", "States"]
