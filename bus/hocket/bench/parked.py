@@ -49,6 +49,18 @@ class Held:
     disk_bytes: float
     """Of the server's store, for each: its event, its question, its record and its journal."""
 
+    def beyond(self, fewer: "Held") -> "Held":
+        """What each run takes up that came after so many: without what the process takes up once."""
+
+        def rest(each: float, before: float) -> float:
+            return (each * self.runs - before * fewer.runs) / (self.runs - fewer.runs)
+
+        return Held(
+            self.runs - fewer.runs,
+            rest(self.memory_bytes, fewer.memory_bytes),
+            rest(self.disk_bytes, fewer.disk_bytes),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -69,6 +81,9 @@ class Waiting:
 
     held: list[Held]
     """What each of them takes up, with a tenth of them waiting, with all, and in the new process after kill -9."""
+
+    further: Held | None
+    """What each takes up that came after the first tenth; None: there was one run."""
 
     idle_cpu_percent: float
     """CPU time of the worker with all of them waiting, as a share of one core."""
@@ -242,6 +257,7 @@ async def _waiting(bus: Bus, worker: WorkerProcess, runs: int, folder: Path, say
         rss_before_mib=empty["rss_now_mib"],
         rss_mib=idle["rss_now_mib"],
         held=rows,
+        further=rows[1].beyond(rows[0]) if runs > tenth else None,
         idle_cpu_percent=(idle["cpu_s"] - before["cpu_s"]) / idle_s * 100,
         owner_again_s=owner_again_s,
         rss_again_mib=again["rss_now_mib"],

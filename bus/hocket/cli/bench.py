@@ -133,6 +133,11 @@ def parked_command(
                 [f"memory and disk of each, {held.runs} waiting{where}", _each(held), None]
                 for held, where in zip(waiting.held, (*[""] * (len(waiting.held) - 1), ", new process"), strict=True)
             ),
+            *(
+                [[f"the same of the last {waiting.further.runs}", _each(waiting.further), None]]
+                if waiting.further
+                else []
+            ),
             ["CPU with all of them waiting", f"{waiting.idle_cpu_percent:.1f} %", None],
             ["owner again after kill -9", f"{waiting.owner_again_s:.1f} s", None],
             ["memory of the new process", f"{waiting.rss_again_mib:.0f} MiB", None],
