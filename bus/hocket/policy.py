@@ -82,17 +82,20 @@ class Limits:
     window: int = 2000
     """Most events taken from the log and not yet finished, per agent and shard."""
 
+    window_bytes: int = 64 << 20
+    """No more are taken while these are so many bytes. What is on its way by then comes to 8 MiB at most."""
+
     concurrency: int = 256
     """Most handlers running at once, per agent and shard."""
 
     actors_cached: int = 10_000
     """Most actor states kept in memory, per agent and shard."""
 
-    cursor_lag_s: float = 0.05
-    """The longest that a finished event waits for a cursor that says so."""
-
     actors_cached_bytes: int = 64 << 20
     """As many bytes of them at most, as their records count. As objects they take up several times that."""
+
+    cursor_lag_s: float = 0.05
+    """The longest that a finished event waits for a cursor that says so."""
 
     append_s: float = 5.0
     """The deadline of one append; after it the outcome is unknown and recovery decides."""

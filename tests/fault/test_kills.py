@@ -92,10 +92,10 @@ async def answers(bus: Bus) -> list[int]:
     return sorted([delivery.envelope.data["n"] async for delivery in bus.read("kill.counted.v1")])
 
 
-async def until_all_finished(bus: Bus, last: int, agent: str = "counter") -> None:
+async def until_all_finished(bus: Bus, last: int, agent: str = "counter", *, within_s: float = 60) -> None:
     """Wait until an agent's cursor has nothing open up to a sequence."""
     cursor = Names(bus.domain, 0).cursor(agent)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(within_s):
         async for message in bus.logs[0].scan([cursor], follow=True):
             mark = orjson.loads(message.data)
             if not mark["open"] and mark["upto"] >= last:

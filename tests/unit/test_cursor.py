@@ -47,6 +47,20 @@ def test_an_open_event_that_aged_out_of_the_log_holds_nothing_up() -> None:
     assert cursor.floor == 9
 
 
+def test_it_knows_how_many_bytes_are_in_hand() -> None:
+    cursor = Cursor(Mark(9, (3, 7)))
+    sizes = []
+
+    for seq in (3, 5, 7, 11, 12):
+        cursor.begin(seq, 10 * seq)
+        sizes.append(cursor.bytes)
+    cursor.finish([3, 11])
+    cursor.finish([3])
+
+    assert sizes == [30, 30, 100, 210, 330]
+    assert cursor.bytes == 190
+
+
 def test_a_record_that_is_no_cursor_is_refused_by_name() -> None:
     with pytest.raises(MalformedEvent, match="not a cursor"):
         Mark.from_json(b'{"upto": "far"}')

@@ -111,6 +111,32 @@ def test_a_slow_handler_holds_up_neither_the_cursor_nor_the_window() -> None:
     assert taken[-1] == 0
 
 
+def test_no_more_is_taken_while_what_is_in_hand_is_large() -> None:
+    agent = Agent("gated", limits=Limits(window_bytes=2000))
+    gate, begun = asyncio.Event(), []
+
+    @agent.on(Given)
+    async def take(event: Given) -> Taken:
+        begun.append(event.n)
+        await gate.wait()
+        return Taken(n=event.n)
+
+    async def story() -> tuple[list[int], int, list[int]]:
+        async with virtual(agent) as bed:
+            for n in range(20):
+                await bed.publish(Given(n=n), key=f"k{n}")
+                await asyncio.sleep(0.05)
+            held, size = list(begun), len(bed.server.since(1, [bed.names.all_events], 1)[0].data)
+            gate.set()
+            await bed.quiet()
+            return held, size, [taken.n for taken in bed.events(Taken)]
+
+    held, size, taken = run_virtual(story())
+
+    assert len(held) * size >= 2000 > (len(held) - 1) * size
+    assert len(taken) == 20
+
+
 def test_a_failing_handler_is_tried_again_and_then_its_event_is_dead_lettered_and_the_key_goes_on() -> None:
     agent, attempts = Agent("fails", state=Tally), []
 

@@ -84,29 +84,36 @@ class Cursor:
     def __init__(self, mark: Mark) -> None:
         self._start = mark.upto
         self._upto = mark.upto
-        self._open = dict.fromkeys(mark.open)
+        self._open = dict.fromkeys(mark.open, 0)
+        """By the size of each that was delivered, in bytes."""
+
+        self.bytes = 0
+        """How much that is in sum."""
+
         self._awaited = dict.fromkeys(mark.open)
         self.tried = {each.seq: each for each in mark.tried}
 
-    def begin(self, seq: Seq) -> bool:
-        """Take a delivered event; False when it is finished already and must be skipped."""
+    def begin(self, seq: Seq, size: int = 0) -> bool:
+        """Take a delivered event of so many bytes; False when it is finished already and must be skipped."""
         while self._awaited:
             awaited = next(iter(self._awaited))
             if awaited > seq:
                 break
             del self._awaited[awaited]
             if awaited == seq:
-                return True
+                return self._hold(seq, size)
             self._open.pop(awaited, None)
-        if seq <= self._start:
-            return False
-        self._open[seq] = None
+        return seq > self._start and self._hold(seq, size)
+
+    def _hold(self, seq: Seq, size: int) -> bool:
+        self._open[seq] = size
+        self.bytes += size
         return True
 
     def finish(self, seqs: Collection[int]) -> None:
         """These events are done: committed, or without anything to commit."""
         for seq in seqs:
-            self._open.pop(seq, None)
+            self.bytes -= self._open.pop(seq, 0)
             self._upto = max(self._upto, seq)
 
     def finished(self, seq: Seq) -> bool:

@@ -179,18 +179,18 @@ class Worker:
 
     async def _pump(self, consumption: Consumption) -> None:
         """Take deliveries into the window, in log order."""
-        window, cursor = self._agent.limits.window, self.tenure.cursor
+        limits, cursor = self._agent.limits, self.tenure.cursor
         acked = Seq(0)
         while True:
-            while cursor.in_hand >= window:
+            while cursor.in_hand >= limits.window or cursor.bytes >= limits.window_bytes:
                 self._room.clear()
                 if self.holding.paused is not None:
                     await self._count(consumption)
                 else:
                     await self._room.wait()
-            for message in await consumption.take(max(1, window - cursor.in_hand)):
+            for message in await consumption.take(max(1, limits.window - cursor.in_hand)):
                 self._pending = message.pending
-                if cursor.begin(message.seq) and not self._is_request(message):
+                if cursor.begin(message.seq, len(message.data)) and not self._is_request(message):
                     self._dispatcher.add(delivered(message, suspect=message.seq < self.tenure.doubt))
             if cursor.floor > acked:
                 acked = cursor.floor
