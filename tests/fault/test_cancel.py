@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from tests.fault.simulation import Killed
@@ -14,13 +15,12 @@ from hocket.engine.cursor import Mark
 from hocket.log.memory import MemoryServer
 from hocket.policy import Limits
 from hocket.run import DONE, Entry
+from hocket.subjects import address
 from hocket.testing import Bed, run_virtual
 from hocket_schemas.cancels import CancelRequested, RunCancelled
 from hocket_schemas.event import Catalog, Event
 
 EVENTS = Catalog()
-
-TOLD = RunCancelled.event_type
 
 ELSEWHERE = ("before dead letter", "before release", "after release", "before cursor flush", "after cursor flush")
 REACHED = [point for point in POINTS if point not in ELSEWHERE]
@@ -34,6 +34,20 @@ class Ended(Event, type="cut.ended.v1", catalog=EVENTS):
     pass
 
 
+def told_late(bed: Bed, agent: Agent[Any]) -> list[int]:
+    """The ends that were told after the cursor had said that of the request there is nothing more to come."""
+    request, dealt_with, late = 0, False, []
+    for message in bed.server.history:
+        if message.subject == bed.names.cursor(agent.name):
+            mark = Mark.from_json(message.data)
+            dealt_with = bool(request) and mark.upto >= request and request not in mark.open
+        elif ".evt." in message.subject:
+            event_type = address(message.subject).type
+            request = message.seq if event_type == CancelRequested.event_type else request
+            late += [message.seq] if dealt_with and event_type == RunCancelled.event_type else []
+    return late
+
+
 class Life:
     """A run that takes an effect, works or waits, and cleans up when it is cancelled; its process may die."""
 
@@ -44,7 +58,6 @@ class Life:
         self.delay_s = delay_s
         self.calls: list[str] = []
         self.died = False
-        self.dealt_with: int | None = None
 
         @self.agent.effect(idempotent=True)
         async def book(*, key: str) -> str:
@@ -80,25 +93,15 @@ class Life:
                 await bed.owned()
                 await bed.publish(Begun(asks=self.asks), key="k", saga="s", event_id="one")
                 await asyncio.sleep(self.delay_s)
-                request = await bed.publish(CancelRequested(saga="s", by="ada"), key="s")
-                watches = tasks.create_task(self._watch(bed, request.seq))
+                await bed.publish(CancelRequested(saga="s", by="ada"), key="s")
                 await bed.quiet()
                 lives.cancel()
-                watches.cancel()
             self.told = bed.events(RunCancelled)
-            self.told_at = [m.seq for m in bed.server.since(1, [bed.names.events_of_type(TOLD)], 1 << 30)]
+            self.late = told_late(bed, self.agent)
             self.ended = bed.events(Ended)
             journal = bed.server.since(1, [f"{bed.names.root}.jrn.>"], 1 << 30)
             self.outcomes = [e.name for m in journal if (e := Entry.from_json(m.data)).phase == DONE]
             return bed
-
-    async def _watch(self, bed: Bed, request: int) -> None:
-        """Note where in the log a cursor says for the first time that of the request there is nothing more to come."""
-        async for message in bed.server.connect().scan([bed.names.cursor(self.agent.name)], follow=True):
-            mark = Mark.from_json(message.data)
-            if mark.upto >= request and request not in mark.open:
-                self.dealt_with = message.seq
-                return
 
     async def _lives(self, bed: Bed, point: str, count: int) -> None:
         left = count
@@ -143,8 +146,7 @@ def test_a_run_ends_once_wherever_its_process_dies(point: str, asks: bool) -> No
             if life.told:
                 assert [effect.status for effect in life.told[0].effects].count("done") == done, where
                 assert not done or "refund" in life.calls, f"{where}: nothing was cleaned up"
-            late = [seq for seq in life.told_at if life.dealt_with is not None and seq > life.dealt_with]
-            assert not late, f"{where}: told after the request was counted as dealt with"
+            assert not life.late, f"{where}: told after the request was counted as dealt with"
             assert len(life.outcomes) == len(set(life.outcomes)), where
             died += life.died
     assert died, "the point was never reached, so nothing was proved"

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -52,10 +52,6 @@ class Turns(Protocol):
 
     async def life(self, work: Work) -> None:
         """Its life, from where it is now."""
-        ...
-
-    def in_hand(self) -> Iterable[Work]:
-        """What has its turn or waits for it, in no order."""
         ...
 
     async def put(self, transition: Transition, work: Work, *, ends: bool) -> bool:
@@ -111,6 +107,9 @@ class Cancelling:
         self._ending: dict[Work, None] = {}
         """What was taken out of the waiting runs and has not ended yet."""
 
+        self._left: dict[Work, None] = {}
+        """What was begun, perhaps by an owner before, and has not ended, though it is not its turn now."""
+
         self._aside: asyncio.Queue[Work] = asyncio.Queue()
         """Those that are not begun. Bounded by the open runs."""
 
@@ -150,18 +149,22 @@ class Cancelling:
             return False
         if REQUESTED in self._agent.handlers:
             return False
-        ending = {work for work in (*self._turns, *self._ending) if work.cancel is not None}
-        self._unfinished[message.seq] = ending | {work for work in self._worker.in_hand() if self._is_left(work)}
+        self._review()
+        concerned = (*self._turns, *self._ending, *self._left)
+        self._unfinished[message.seq] = {work for work in concerned if work.cancel is not None}
         self._finish()
         return True
 
-    def _is_left(self, work: Work) -> bool:
-        """Whether it is to end and was perhaps begun by an owner before, though its turn has yet to come here."""
-        perhaps_begun = work.suspect if work.head is None else not work.head.waiting
-        if perhaps_begun and work.cancel is None:
-            work.extent = work.extent or _extent(work) or self._read(work)
-            work.cancel = self._cancels.covering(work.extent) if work.extent else None
-        return work.cancel is not None
+    def expect(self, work: Work) -> None:
+        """Take note of what an owner before has perhaps begun: a request that is about it waits for its turn."""
+        self._left[work] = None
+
+    def _review(self) -> None:
+        """See which of those that were perhaps begun are to end when it is their turn."""
+        for work in self._left:
+            if work.cancel is None:
+                work.extent = work.extent or _extent(work) or self._read(work)
+                work.cancel = self._cancels.covering(work.extent) if work.extent else None
 
     def _read(self, work: Work) -> Extent | None:
         """What a request can be about, of an event whose turn has yet to come; None: no handler will see it."""
@@ -209,8 +212,12 @@ class Cancelling:
         finally:
             del self._turns[work]
             work.doing = None  # it knows the work too: together they would stay until the garbage is looked through
-            if self._unfinished:
-                self._finish(work)
+            if work.stopped:
+                self._left[work] = None
+            else:
+                self._left.pop(work, None)
+                if self._unfinished:
+                    self._finish(work)
 
     def _finish(self, ended: Work | None = None) -> None:
         """Finish the requests that wait for nothing more."""

@@ -169,10 +169,6 @@ class Dispatcher:
         for rest in self._resting.values():
             rest.cancel()
 
-    def in_hand(self) -> Iterator[Work]:
-        """What has its turn or waits for it, key after key."""
-        return (work for actor in self._actors.values() for work in actor.queue)
-
     def busy(self, key: str) -> bool:
         """Whether the key has an event in hand."""
         return key in self._actors

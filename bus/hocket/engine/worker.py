@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -170,6 +170,7 @@ class Worker:
             else:
                 running.append(going_on(run, head))
         for work in sorted(running, key=lambda work: work.seq):
+            self._cancelling.expect(work)
             self._dispatcher.add(work)
 
     async def _wake(self) -> None:
@@ -191,7 +192,10 @@ class Worker:
             for message in await consumption.take(max(1, limits.window - cursor.in_hand)):
                 self._pending = message.pending
                 if cursor.begin(message.seq, len(message.data)) and not self._is_request(message):
-                    self._dispatcher.add(delivered(message, suspect=message.seq < self.tenure.doubt))
+                    work = delivered(message, suspect=message.seq < self.tenure.doubt)
+                    if work.suspect:
+                        self._cancelling.expect(work)
+                    self._dispatcher.add(work)
             if cursor.floor > acked:
                 acked = cursor.floor
                 await consumption.ack(acked)
@@ -483,10 +487,6 @@ class Worker:
         """See `hocket.engine.holding.Turns.pause`."""
         self._dispatcher.pause(paused=paused)
         self._room.set()
-
-    def in_hand(self) -> Iterable[Work]:
-        """See `hocket.engine.cancelling.Turns.in_hand`."""
-        return self._dispatcher.in_hand()
 
     def go_on(self, work: Work) -> None:
         """See `hocket.engine.holding.Turns.go_on`."""
