@@ -32,12 +32,12 @@ async def approve(
     occurrence, known = await run.recall(name, request.digest)
     now_s = process.clock.now_s()
     if known is None:
-        until_s = None if delay_s is None else now_s + delay_s
+        until_s = None if delay_s is None else process.clock.after(delay_s)
         asked = request.model_copy(
             update={
                 "approval": f"{request.approval}.{occurrence}",
                 "expires": None if until_s is None else rfc3339(until_s),
-                "escalates": None if escalate_after_s is None else rfc3339(now_s + escalate_after_s),
+                "escalates": None if escalate_after_s is None else rfc3339(process.clock.after(escalate_after_s)),
             }
         )
         ask(asked)

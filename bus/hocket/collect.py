@@ -76,7 +76,7 @@ async def collect(
             run.passed(known)
         return [remembered_answer(name, answer, of_type) for answer in answers]
     now_s = process.clock.now_s()
-    until_s = known.until_s if known else None if delay_s is None else now_s + delay_s
+    until_s = known.until_s if known else None if delay_s is None else process.clock.after(delay_s)
     over = known is not None and until_s is not None and until_s <= now_s
     found = await _counting(run, of_type, wanted)
     if len(found) < wanted.count and not over:

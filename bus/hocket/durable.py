@@ -297,9 +297,9 @@ async def sleep(run: Run, process: Process, delay_s: float) -> None:
     now_s = process.clock.now_s()
     replayed = known is not None
     if known is None:
-        until_s = now_s + delay_s
-        if until_s <= now_s:
+        if delay_s <= 0:
             return
+        until_s = process.clock.after(delay_s)
         known = Entry(journal.SLEEP, occurrence, journal.SLEEP, rfc3339(now_s), until_s=until_s, waited=True)
         run.begin(known)
     assert known.until_s is not None
@@ -335,7 +335,7 @@ async def wait(
         if known.waited:
             run.passed(known)
         return remembered_answer(name, known.result, of_type)
-    until_s = known.until_s if known else None if delay_s is None else now_s + delay_s
+    until_s = known.until_s if known else None if delay_s is None else process.clock.after(delay_s)
     for seq, envelope in await run.memory.answers(names):
         if caused_by not in (None, envelope.causationid):
             continue

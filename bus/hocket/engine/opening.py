@@ -105,7 +105,7 @@ class Opening:
     def reminder(self, work: Work, after_s: float, emitted: int) -> Head:
         """The head of an event whose handling has ended, and is made again after a time."""
         assert work.received is not None
-        until_s = self._process.clock.now_s() + after_s
+        until_s = self._process.clock.after(after_s)
         return replace(self.head(work.received), until_s=until_s, emitted=emitted, again_from=emitted)
 
     def _opened(self) -> None:
