@@ -7,19 +7,13 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from tests.fault.test_cancel import told_late
 
 from hocket import Agent, Context
-from hocket.breaker import Breaker
 from hocket.clock import LoopClock
 from hocket.effect import NotDone
-from hocket.engine import worker
-from hocket.engine.requests import listen
-from hocket.engine.transition import Tenure
 from hocket.errors import DecisionRefused
 from hocket.host.crew import running
 from hocket.ids import cause_of
-from hocket.log.base import Log, Message
 from hocket.log.memory import MemoryServer
 from hocket.observe.runs import asking, effects
 from hocket.policy import Limits
@@ -240,42 +234,6 @@ def test_a_request_is_heeded_by_whoever_comes_to_own_the_agent_after_it() -> Non
 
     assert len(told) == 1
     assert case.did == ["began 0", "step", "finally", "began 0", "finally", "cleanup", "cleaned up"]
-
-
-def test_a_request_is_dealt_with_when_what_rests_has_cleaned_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def listen_late(log: Log, tenure: Tenure, hear: Callable[[Message], None]) -> None:
-        await asyncio.sleep(7)  # so the request comes with the other events first
-        await listen(log, tenure, hear)
-
-    async def books(case: Case, ctx: Context) -> None:
-        try:
-            for n in range(2):
-                await ctx.step(book, n)
-        except asyncio.CancelledError:
-            await asyncio.sleep(1)
-            await ctx.step(case.tried("cleanup"))
-            raise
-
-    async def script(case: Case) -> None:
-        await case.start()
-        await asyncio.sleep(5)
-        await case.cancel(saga="s")
-        await case.bed.quiet()
-
-    monkeypatch.setattr(worker, "listen", listen_late)
-    case = Case(books)
-
-    @case.agent.effect(idempotent=True, breaker=Breaker(failures=1, window_s=60, open_s=60))
-    async def book(n: int, *, key: str) -> None:
-        case.did.append(f"booked {n}")
-        if n == 1:
-            raise ConnectionError("for a test")
-
-    told = case.play(script)
-
-    assert [did for did in case.did if did.startswith("booked")] == ["booked 0", "booked 1"]
-    assert len(told) == 1
-    assert told_late(case.bed, case.agent) == []
 
 
 def test_an_approval_closes_with_its_run() -> None:

@@ -346,7 +346,7 @@ class Cancelling:
             effects_untold=max(0, len(effects) - EFFECTS_TOLD_MAX),
             error=error,
         )
-        transition = Transition(self._tenure, work.seq if work.run is None else None)
+        transition = Transition(self._tenure, work.finishes)
         try:
             told = self._handling.told(received, event, run.emitted)
         except BadReturn:  # too large: whoever wants to undo has to say so, and ask a person

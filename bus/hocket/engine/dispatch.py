@@ -67,6 +67,11 @@ class Work:
 
     started_s: float = 0.0
 
+    @property
+    def finishes(self) -> Seq | None:
+        """The event that its end finishes; a run's event was finished when its head was written."""
+        return self.seq if self.run is None else None
+
 
 def going_on(
     run: str, head: Head, decisions: Sequence[tuple[int, Envelope]] = (), *, answered: Seq | None = None

@@ -191,17 +191,16 @@ class Worker:
                     await self._room.wait()
             for message in await consumption.take(max(1, limits.window - cursor.in_hand)):
                 self._pending = message.pending
-                if cursor.begin(message.seq, len(message.data)) and not self._is_request(message):
-                    work = delivered(message, suspect=message.seq < self.tenure.doubt)
-                    if work.suspect:
-                        self._cancelling.expect(work)
-                    self._dispatcher.add(work)
+                new = cursor.begin(message.seq, len(message.data))
+                if not new or self._cancelling.deliver(message) or self.holding.deliver(message):
+                    continue
+                work = delivered(message, suspect=message.seq < self.tenure.doubt)
+                if work.suspect:
+                    self._cancelling.expect(work)
+                self._dispatcher.add(work)
             if cursor.floor > acked:
                 acked = cursor.floor
                 await consumption.ack(acked)
-
-    def _is_request(self, message: Message) -> bool:
-        return self._cancelling.deliver(message) or self.holding.deliver(message)
 
     def _hear(self, message: Message) -> None:
         """Take a request in, ahead of what waits before it. Raises MalformedEvent."""
@@ -417,14 +416,14 @@ class Worker:
         if cell is not None:
             cell.value, cell.data = done.value, done.state
         parts = self._parts.note(work) if changed else []
-        return Transition(self.tenure, self._finishes(work), done.events, changed, done.state, parts)
+        return Transition(self.tenure, work.finishes, done.events, changed, done.state, parts)
 
     async def _bury(self, work: Work, message: Message, dead: Dead) -> None:
         """Write the dead letter; the key goes on with its next event."""
         self._note("dead letter", subject=message.subject, error=repr(dead.error))
         self._process.reach("before dead letter")
         dead, events = self._exhausted.told(work, dead)
-        transition = Transition(self.tenure, self._finishes(work), events)
+        transition = Transition(self.tenure, work.finishes, events)
         transition.records.append(self._handling.dead_letter(message, work.key, dead))
         transition.single = not events
         await self.put(transition, work, ends=True)
@@ -495,10 +494,6 @@ class Worker:
     def finish(self, seq: Seq) -> None:
         """Let the cursor count an event as finished, after all that was put so far."""
         self._committer.put(Transition(self.tenure, seq, settled=lambda stored: self._room.set()))
-
-    def _finishes(self, work: Work) -> Seq | None:
-        """The event that the transition finishes; a run's event was finished when its head was written."""
-        return work.seq if work.run is None else None
 
     def _note(self, event: str, **fields: Any) -> None:
         note(logging.INFO, event, agent=self._agent.name, shard=self._log.shard, **fields)
