@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import orjson
+import pytest
 from tests.fault.services import written
 from tests.fault.test_kills import until_all_finished
 from tests.fault.test_network import LONG
@@ -105,6 +106,7 @@ async def all_at_once(bus: Bus, kind: str, keys: Sequence[str]) -> int:
     return last
 
 
+@pytest.mark.timeout(600)  # seconds; in its long form minutes
 async def test_events_that_come_at_once_and_half_of_them_for_one_key_are_handled_in_order_and_no_key_starves(
     tmp_path: Path, nats_url: str, domain: str
 ) -> None:
@@ -138,6 +140,7 @@ async def test_events_that_come_at_once_and_half_of_them_for_one_key_are_handled
     assert {key: stood for key, stood in starved.items() if stood > STARVED_S} == {}
 
 
+@pytest.mark.timeout(600)
 async def test_the_backlog_of_a_slow_agent_takes_no_memory_and_nobody_elses_time(
     tmp_path: Path, nats_url: str, domain: str
 ) -> None:
