@@ -24,6 +24,11 @@ class Disk:
         usage = os.statvfs(self.root)
         self._size((usage.f_blocks - usage.f_bfree) * usage.f_frsize + room)
 
+    def room(self) -> int:
+        """How many bytes of it are free."""
+        usage = os.statvfs(self.root)
+        return usage.f_bavail * usage.f_frsize
+
     def grow(self) -> None:
         """Make it large enough for whatever a test does. What is not used takes no memory."""
         self._size(4 << 30)

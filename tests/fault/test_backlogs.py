@@ -61,7 +61,10 @@ async def count(event: Ordered, ctx: Context[Count]) -> Counted:
     return Counted(n=event.n, place=ctx.state.count)
 """
 
-SLOW = """
+SLOW_S = 1.0 if LONG else 1.9
+"""Not so long that a run is opened for it, and so long that the short backlog lasts for fifteen seconds."""
+
+SLOW = f"""
 import asyncio
 
 from hocket import Agent, Event, Limits
@@ -77,7 +80,7 @@ slow = Agent("slow", limits=Limits(window_bytes=10 << 20))
 
 @slow.on(Wanted)
 async def take(event: Wanted) -> None:
-    await asyncio.sleep(1)
+    await asyncio.sleep({SLOW_S})
 """
 
 
