@@ -29,7 +29,7 @@ TRIP = Path(__file__).parents[2] / "examples" / "trip"
 
 @pytest.mark.timeout(300)
 async def test_every_trip_ends_whoever_is_killed_and_what_is_undone_nets_to_nothing(nats_url: str) -> None:
-    account = await campaign(plan(TRIPS, SEED, ROWS), SEED, url=nats_url, deadline_s=30.0, kill_each_s=1.3)
+    account = await campaign(plan(TRIPS, SEED, ROWS), SEED, url=nats_url, deadline_s=30.0, kill_each_s=0.7)
 
     assert account.wrong == []
     assert len(account.kills) >= 2, "hardly anybody was killed, so nothing was proved"
