@@ -37,7 +37,9 @@ class Asked(Protocol):
 class Terms(NamedTuple):
     """As much of an approval as says which decisions count: without what is decided about."""
 
-    approval: str
+    nth: str
+    """The end of its id, which begins with its run's."""
+
     digest: str
     options: tuple[str, ...]
     approvers: tuple[str, ...]

@@ -70,7 +70,7 @@ def test_what_people_are_asked_stays_in_the_log_but_for_its_terms() -> None:
         asking = parked.asking("run", "c.0")
 
         assert asking is not None
-        assert asking.approval == ("c.0", "d", ("yes", "no"), (), (), 1, None)
+        assert asking.approval == ("0", "d", ("yes", "no"), (), (), 1, None)
         assert parked.asking("run", "c.1") is None
 
     run_virtual(story())

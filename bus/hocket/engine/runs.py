@@ -78,7 +78,8 @@ class Head:
         if isinstance(asked, dict):
             options, approvers = _shared(tuple(asked["options"])), _shared(tuple(asked["approvers"]))
             wider = _shared(tuple(asked.get("escalate_to", ())))
-            asked = Terms(asked["approval"], asked["digest"], options, approvers, wider, asked["quorum"])
+            nth = _shared(asked["approval"].rpartition(".")[2])  # the whole id would be a tenth of what a run takes up
+            asked = Terms(nth, asked["digest"], options, approvers, wider, asked["quorum"])
         return replace(self, approval=asked, parked=None) if self.approval or self.parked else self
 
     @property
@@ -156,9 +157,10 @@ class Parked:
         return (found,) if isinstance(found, str) else found
 
     def asking(self, run: str, approval: str) -> Head | None:
-        """The run, if it asks people this; woken or not."""
+        """The run, if it asks people this; woken or not. The id of an approval begins with its run's."""
         head = self._heads.get(run)
-        return head if head is not None and head.approval and head.approval.approval == approval else None
+        nth = approval.rpartition(".")[2]
+        return head if head is not None and head.approval and head.approval.nth == nth else None
 
     def woken(self, run: str) -> bool:
         """Whether a run that is here does not wait any more."""
