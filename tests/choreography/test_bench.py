@@ -29,11 +29,11 @@ async def test_waiting_runs_and_timers_are_measured(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(parked, "IDLE_S", 0.1)
     monkeypatch.setattr(parked, "SETTLE_S", 0.1)
 
-    measured = await parked.measure(sync="2m", runs=50, timers=50, say=quiet)
+    measured = await parked.measure(sync="2m", runs=100, timers=50, say=quiet)
 
-    assert (measured.waiting.answers, measured.waiting.doubled) == (50, 0)
-    assert [held.runs for held in measured.waiting.held] == [5, 50, 50]
-    assert all(held.disk_bytes > 0 for held in measured.waiting.held)
+    assert (measured.waiting.answers, measured.waiting.doubled) == (100, 0)
+    assert [(stage.waiting, stage.came) for stage in measured.waiting.stages] == [(1, 1), (10, 9), (100, 90)]
+    assert all(stage.disk_bytes > 0 for stage in measured.waiting.stages)
     assert [(timers.killed, timers.rang, timers.doubled, timers.early) for timers in measured.timers] == [
         (False, 50, 0, 0),
         (True, 50, 0, 0),

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -39,27 +40,21 @@ KILLED_AFTER_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What runs take up while they wait for a person."""
+class Stage:
+    """More runs that come to wait for a person, beside those that do already."""
 
-    runs: int
+    waiting: int
+    """How many do at its end."""
+
+    came: int
+    created_per_s: float
+    """From the first publish to the last run's wait in the log."""
+
     memory_bytes: float
-    """Resident memory of the worker for each, beyond what it had before there was any."""
+    """Resident memory of the worker for each that came. What the process takes up once is counted with the first."""
 
     disk_bytes: float
-    """Of the server's store, for each: its event, its question, its record and its journal."""
-
-    def beyond(self, fewer: "Held") -> "Held":
-        """What each run takes up that came after so many: without what the process takes up once."""
-
-        def rest(each: float, before: float) -> float:
-            return (each * self.runs - before * fewer.runs) / (self.runs - fewer.runs)
-
-        return Held(
-            self.runs - fewer.runs,
-            rest(self.memory_bytes, fewer.memory_bytes),
-            rest(self.disk_bytes, fewer.disk_bytes),
-        )
+    """Of the server's store, for each that came: its event, its question, its record and its journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +62,8 @@ class Waiting:
     """Runs that wait for a person."""
 
     runs: int
-    created_per_s: float
-    """From the first publish to the last run's wait in the log."""
+    stages: list[Stage]
+    """Until a hundredth of them waited, a tenth, and all."""
 
     created_cpu_us: float
     """CPU time of the worker for each."""
@@ -78,12 +73,6 @@ class Waiting:
 
     rss_mib: float
     """The same with all of them waiting."""
-
-    held: list[Held]
-    """What each of them takes up, with a tenth of them waiting, with all, and in the new process after kill -9."""
-
-    further: Held | None
-    """What each takes up that came after the first tenth; None: there was one run."""
 
     idle_cpu_percent: float
     """CPU time of the worker with all of them waiting, as a share of one core."""
@@ -205,7 +194,7 @@ async def measure(*, sync: str = "always", runs: int = 20_000, timers: int = 10_
             open_bus(logs, publisher="bench") as bus,
         ):
             waiting = await _waiting(bus, worker, runs, Path(folder), say)
-            lead_s = 3 * timers / waiting.created_per_s + 5
+            lead_s = 3 * timers / waiting.stages[-1].created_per_s + 5
             calm = await _timers(bus, worker, timers, lead_s, say, kill=False)
             killed = await _timers(bus, worker, timers, lead_s, say, kill=True)
     return Parked(sync, waiting, [calm, killed])
@@ -213,25 +202,21 @@ async def measure(*, sync: str = "always", runs: int = 20_000, timers: int = 10_
 
 async def _waiting(bus: Bus, worker: WorkerProcess, runs: int, folder: Path, say: Say) -> Waiting:
     say(f"{runs} runs that each ask a person")
-    empty, empty_bytes = await worker.ask(), _stored_bytes(folder)
-
-    def held(count: int, costs: dict[str, float]) -> Held:
-        memory = (costs["rss_now_mib"] - empty["rss_now_mib"]) * (1 << 20)
-        return Held(count, memory / count, (_stored_bytes(folder) - empty_bytes) / count)
-
+    empty = await worker.ask()
     asked: list[Delivery] = []
-    rows: list[Held] = []
-    created_s, doubled = 0.0, 0
-    tenth = max(1, runs // 10)
-    for part in filter(None, (range(tenth), range(tenth, runs))):
-        async with _reading(bus, ApprovalRequested, len(part)) as questions:
+    stages: list[Stage] = []
+    doubled = 0
+    for numbers in _parts(runs):
+        before, before_bytes = await worker.ask(), _stored_bytes(folder)
+        async with _reading(bus, ApprovalRequested, len(numbers)) as questions:
             began_s = perf_counter()
-            await all_of(bus.publish(Wanted(number=number), key=f"run-{number}") for number in part)
-            ended_s = await questions.all()
-        created_s += ended_s - began_s
+            await all_of(bus.publish(Wanted(number=number), key=f"run-{number}") for number in numbers)
+            took_s = await questions.all() - began_s
         asked += questions.deliveries.values()
         doubled += questions.doubled
-        rows.append(held(part.stop, await worker.ask()))
+        memory = ((await worker.ask())["rss_now_mib"] - before["rss_now_mib"]) * (1 << 20)
+        disk, came = _stored_bytes(folder) - before_bytes, len(numbers)
+        stages.append(Stage(numbers.stop, came, came / took_s, memory / came, disk / came))
     created = await worker.ask()
     say(f"nobody answers for {IDLE_S:.0f} s")
     before, began_s = await worker.ask(), perf_counter()
@@ -242,7 +227,6 @@ async def _waiting(bus: Bus, worker: WorkerProcess, runs: int, folder: Path, say
     await worker.restart()
     owner_again_s = perf_counter() - began_s
     again = await worker.ask()
-    rows.append(held(runs, again))
     say("all are answered")
     async with _reading(bus, Granted, runs) as granted:
         began_s = perf_counter()
@@ -252,12 +236,10 @@ async def _waiting(bus: Bus, worker: WorkerProcess, runs: int, folder: Path, say
     resumed = await worker.ask()
     return Waiting(
         runs=runs,
-        created_per_s=runs / created_s,
+        stages=stages,
         created_cpu_us=(created["cpu_s"] - empty["cpu_s"]) / runs * 1e6,
         rss_before_mib=empty["rss_now_mib"],
         rss_mib=idle["rss_now_mib"],
-        held=rows,
-        further=rows[1].beyond(rows[0]) if runs > tenth else None,
         idle_cpu_percent=(idle["cpu_s"] - before["cpu_s"]) / idle_s * 100,
         owner_again_s=owner_again_s,
         rss_again_mib=again["rss_now_mib"],
@@ -267,6 +249,12 @@ async def _waiting(bus: Bus, worker: WorkerProcess, runs: int, folder: Path, say
         answers=sum(delivery.envelope.data["approved"] for delivery in granted.deliveries.values()),
         doubled=doubled + granted.doubled,
     )
+
+
+def _parts(runs: int) -> list[range]:
+    """The numbers of so many runs: a hundredth, what is missing for a tenth, and the rest."""
+    ends = [0, *sorted({max(1, runs // 100), max(1, runs // 10), runs})]
+    return [range(first, end) for first, end in pairwise(ends)]
 
 
 async def _timers(bus: Bus, worker: WorkerProcess, timers: int, lead_s: float, say: Say, *, kill: bool) -> Timers:

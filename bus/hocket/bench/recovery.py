@@ -87,7 +87,12 @@ class Recovery:
 
 
 async def measure(
-    *, sync: str = "always", runs: Sequence[int] = (0, 1000, 10_000), kills: int = 3, standby: bool = True, say: Say
+    *,
+    sync: str = "always",
+    runs: Sequence[int] = (0, 100, 1000, 10_000),
+    kills: int = 3,
+    standby: bool = True,
+    say: Say,
 ) -> Recovery:
     """Kill the owner `kills` times with each number of open runs, in turn with plain processes.
 

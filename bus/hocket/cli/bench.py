@@ -1,5 +1,6 @@
 """Commands that measure: `bench chain`, `bench steps`, `bench parked` and `bench poison`."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ from hocket.cli.output import AsJson, print_json, print_table, say
 from hocket.host import runtime
 
 if TYPE_CHECKING:  # it brings the NATS client, which the other commands need not wait for
-    from hocket.bench.parked import Held
+    from hocket.bench.parked import Timers, Waiting
 
 
 class _Commands(TyperGroup):
@@ -121,23 +122,18 @@ def parked_command(
     if as_json:
         print_json(parked.as_json())
         return
-    waiting = parked.waiting
-    print(f"{waiting.runs} runs that wait for a person; sync_interval {parked.sync}; one process works.\n")
+    _print_waiting(parked.waiting, parked.sync)
+    _print_timers(parked.timers)
+
+
+def _print_waiting(waiting: "Waiting", sync: str) -> None:
+    print(f"{waiting.runs} runs that wait for a person; sync_interval {sync}; one process works.\n")
     print_table(
         ["what", "figure", "CPU us each"],
         [
-            ["created", f"{waiting.created_per_s:,.0f}/s", f"{waiting.created_cpu_us:.0f}"],
+            ["created", f"{waiting.stages[-1].created_per_s:,.0f}/s", f"{waiting.created_cpu_us:.0f}"],
             ["memory of the worker before", f"{waiting.rss_before_mib:.0f} MiB", None],
             ["memory with all of them waiting", f"{waiting.rss_mib:.0f} MiB", None],
-            *(
-                [f"memory and disk of each, {held.runs} waiting{where}", _each(held), None]
-                for held, where in zip(waiting.held, (*[""] * (len(waiting.held) - 1), ", new process"), strict=True)
-            ),
-            *(
-                [[f"the same of the last {waiting.further.runs}", _each(waiting.further), None]]
-                if waiting.further
-                else []
-            ),
             ["CPU with all of them waiting", f"{waiting.idle_cpu_percent:.1f} %", None],
             ["owner again after kill -9", f"{waiting.owner_again_s:.1f} s", None],
             ["memory of the new process", f"{waiting.rss_again_mib:.0f} MiB", None],
@@ -148,6 +144,24 @@ def parked_command(
         ],
         empty="nothing was measured",
     )
+    print("\nWhat each of those takes up that came to wait; what the process takes up once is in the first line.\n")
+    print_table(
+        ["wait", "came", "created/s", "memory, B", "disk, B"],
+        [
+            [
+                stage.waiting,
+                stage.came,
+                f"{stage.created_per_s:,.0f}",
+                f"{stage.memory_bytes:,.0f}",
+                f"{stage.disk_bytes:,.0f}",
+            ]
+            for stage in waiting.stages
+        ],
+        empty="nothing was measured",
+    )
+
+
+def _print_timers(timers: "Sequence[Timers]") -> None:
     print("\nTimers that are due within a second. After a kill a new process starts at once.\n")
     print_table(
         ["", "set/s", "rang", "before kill", "twice", "early", "late p50 s", "late at most s", "last s after its time"],
@@ -163,14 +177,10 @@ def parked_command(
                 f"{row.late_most_s:.2f}",
                 f"{row.late_last_s:.2f}",
             ]
-            for row in parked.timers
+            for row in timers
         ],
         empty="nothing was measured",
     )
-
-
-def _each(held: "Held") -> str:
-    return f"{held.memory_bytes:,.0f} B, {held.disk_bytes:,.0f} B"
 
 
 @bench.command("poison", epilog="Example: hocket bench poison --seconds 30")

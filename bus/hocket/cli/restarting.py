@@ -21,7 +21,7 @@ def recovery_command(
     """From kill -9 of an agent's process to its next commit, against the start of a plain process that publishes."""
     from hocket.bench.recovery import measure
 
-    recovery = runtime.run(measure(sync=sync, runs=runs or (0, 1000, 10_000), kills=kills, say=say))
+    recovery = runtime.run(measure(sync=sync, runs=runs or (0, 100, 1000, 10_000), kills=kills, say=say))
     if as_json:
         print_json(recovery.as_json())
         return
