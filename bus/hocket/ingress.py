@@ -62,7 +62,7 @@ class _Waiting:
 
 
 class Ingress:
-    """Publishes to one shard: one append in flight, everything that waits goes into the next.
+    """Publishes to one shard: one append in flight, everything that waits goes into the next, unless it is little.
 
     An event's subject holds its id, so "expected 0" makes each publish exactly-once, and sending again after
     an unknown outcome is safe here: the second copy is refused.
@@ -103,7 +103,8 @@ class Ingress:
         group: list[_Waiting] = []
         subjects: set[str] = set()
         size = 0
-        while self._queue and len(group) < GROUP_MAX and size < GROUP_BYTES_MAX:
+        most = GROUP_MAX if len(self._queue) > self._log.singly_max else 1
+        while self._queue and len(group) < most and size < GROUP_BYTES_MAX:
             waiting = self._queue[0]
             if waiting.write.subject in subjects:
                 break

@@ -1,7 +1,7 @@
 """Publishes share appends, and each is answered within its own time: with what is known of it, and nothing else."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -10,8 +10,8 @@ from hocket.beside import beside
 from hocket.clock import LoopClock
 from hocket.errors import LogError, OutcomeUnknown, Unavailable
 from hocket.ingress import LATE_S, Ingress, Stored
-from hocket.log.base import Expect, Write
-from hocket.log.memory import Faults, MemoryServer
+from hocket.log.base import SINGLY_MAX, Expect, Seq, Write
+from hocket.log.memory import Faults, MemoryLog, MemoryServer
 from hocket.testing import run_virtual
 
 SILENT = Faults(lose_request=1.0)
@@ -33,6 +33,10 @@ async def timed(publishing: Coroutine[Any, Any, Stored]) -> tuple[LogError | Sto
         return error, loop.time() - began_s
 
 
+GIVEN_S = (12, 3, 0.2, 7) * 2
+"""So many that they share an append."""
+
+
 @pytest.mark.parametrize("silent", [True, False])
 def test_who_has_little_time_does_not_wait_for_the_others_of_its_append(silent: bool) -> None:
     async def story() -> list[tuple[LogError | Stored, float]]:
@@ -41,12 +45,13 @@ def test_who_has_little_time_does_not_wait_for_the_others_of_its_append(silent: 
         if not silent:
             server.stop()
         async with beside(ingress.run()):
-            return await asyncio.gather(*(timed(ingress.publish(event(f"e{s}"), s)) for s in (12, 3, 0.2, 7)))
+            publishing = (ingress.publish(event(f"e{i}"), given_s) for i, given_s in enumerate(GIVEN_S))
+            return await asyncio.gather(*map(timed, publishing))
 
     told = run_virtual(story())
 
     kind = OutcomeUnknown if silent else Unavailable
-    for (error, took_s), given_s in zip(told, (12, 3, 0.2, 7), strict=True):
+    for (error, took_s), given_s in zip(told, GIVEN_S, strict=True):
         assert isinstance(error, kind)
         assert took_s <= given_s + SLACK_S
 
@@ -89,3 +94,27 @@ def test_what_may_be_stored_is_not_said_to_be_missing_once_it_is_found_and_canno
         return told
 
     assert isinstance(run_virtual(story()), OutcomeUnknown)
+
+
+def test_few_publishes_go_one_by_one_and_more_share_an_append() -> None:
+    async def appends_of(many: int) -> int:
+        server = MemoryServer(clock=LoopClock())
+        log = Counting(server, Faults())
+        ingress = Ingress(log)
+        async with beside(ingress.run()):
+            await asyncio.gather(*(ingress.publish(event(f"e{i}"), 10) for i in range(many)))
+        assert [message.subject for message in server.history] == [event(f"e{i}").subject for i in range(many)]
+        return log.appends
+
+    assert run_virtual(appends_of(SINGLY_MAX)) == SINGLY_MAX
+    assert run_virtual(appends_of(SINGLY_MAX + 1)) == 1
+
+
+class Counting(MemoryLog):
+    """Counts what is appended to it."""
+
+    appends = 0
+
+    async def append(self, writes: Sequence[Write], *, timeout_s: float = 5.0) -> Seq:
+        self.appends += 1
+        return await super().append(writes, timeout_s=timeout_s)

@@ -1,5 +1,7 @@
 """Group commit: finished transitions become atomic appends, one in flight, and everything that waits goes next.
 
+Unless that is a few plain publishes: those go one after the other, since a batch has a fixed price.
+
 The order here is the correctness argument. Every append carries the fence of each tenure in it, so a worker
 that lost ownership cannot write. The cursor rides in the same batch, so a crash leaves both or neither. Only a
 single event or dead letter goes without its cursor, and a later owner finds it by its subject.
@@ -181,20 +183,23 @@ class Committer:
                 alarm.cancel()
 
     def _take(self) -> _Group:
-        """All that waits and fits; with nothing waiting, the cursors that lag."""
+        """All that waits and fits. What is little goes one by one, and so do cursors, which it does not carry."""
         group = _Group()
-        while self._queue:
+        few = len(self._queue) <= self._log.singly_max and all(transition.single for transition in self._queue)
+        due = self._due() if few else []
+        while self._queue and not (few and (due or group.transitions)):
             if not self._queue[0].tenure.over and not group.take(self._queue[0]):
                 break
             self._queue.popleft()
         if not group.transitions:
-            now_s = asyncio.get_running_loop().time()
-            for tenure in list(self._lagging):
-                if tenure.over:
-                    del self._lagging[tenure]
-                elif tenure.lagging_since_s + self._limits.cursor_lag_s <= now_s:
-                    group.tenures[tenure] = []
+            group.tenures = {tenure: [] for tenure in (due if len(due) > self._log.singly_max else due[:1])}
         return group
+
+    def _due(self) -> list[Tenure]:
+        """Whose cursors have lagged for long enough."""
+        self._lagging = {tenure: None for tenure in self._lagging if not tenure.over}
+        lagged_s = asyncio.get_running_loop().time() - self._limits.cursor_lag_s
+        return [tenure for tenure in self._lagging if tenure.lagging_since_s <= lagged_s]
 
     async def _commit(self, group: _Group) -> None:
         """Append a group; when an expectation fails, or it is too much, each transition on its own."""

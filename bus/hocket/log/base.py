@@ -16,6 +16,10 @@ from typing import NamedTuple, NewType, Protocol
 Seq = NewType("Seq", int)
 """A position in the log: 1 for the first message ever stored, no two alike, 0 for "none"."""
 
+SINGLY_MAX = 6
+"""For a batch nats-server makes a store of its own on the disk, unless other servers keep the stream too: that costs as
+much as so many messages that have to reach the disk one by one."""
+
 APPEND_MESSAGES_MAX = 1000
 """The server's limit of messages in one atomic batch."""
 
@@ -84,6 +88,8 @@ class Log(Protocol):
 
     domain: str
     shard: int
+    singly_max: int
+    """Up to so many messages that need not be stored together cost less one after the other than in one append."""
 
     async def append(self, writes: Sequence[Write], *, timeout_s: float = 5.0) -> Seq:
         """Store all writes, next to each other and in order, or none; return the last one's sequence.
@@ -120,7 +126,8 @@ class Log(Protocol):
     async def handed_out(self, name: str) -> Seq | None:
         """How far the durable consumer `name` has come: none of its readers was given anything later than that.
 
-        None: there is no such consumer. Of a server that was killed it may be what was true a moment before.
+        None: there is no such consumer, or nobody answers who knows. Of a server that was killed it may be what was
+        true a moment before.
         """
         ...
 

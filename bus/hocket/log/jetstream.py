@@ -27,7 +27,7 @@ from hocket.errors import (
 )
 from hocket.ids import fresh
 from hocket.log import wire
-from hocket.log.base import Message, Seq, Write
+from hocket.log.base import SINGLY_MAX, Message, Seq, Write
 from hocket.log.connection import Received
 from hocket.log.jetstream_link import Link
 from hocket.log.pull import Deliveries
@@ -112,10 +112,12 @@ async def connect(
         if shards is None:
             config = await api.stream(stream_name(domain, 0), until)
             shards = (StreamSettings.from_api(config).shards if config else 0) or 1
+        logs = []
         for shard in range(shards):
             wanted = partial(stream_settings, domain, shard, shards=shards, max_bytes=max_bytes, replicas=replicas)
-            await _settle(api, stream_name(domain, shard), wanted, create=create, until=until)
-        yield [JetStreamLog(link, domain, shard) for shard in range(shards)]
+            settled = await _settle(api, stream_name(domain, shard), wanted, create=create, until=until)
+            logs.append(JetStreamLog(link, domain, shard, replicas=settled.num_replicas))
+        yield logs
 
 
 async def require_version(link: Link, until: float) -> None:
@@ -128,22 +130,22 @@ async def require_version(link: Link, until: float) -> None:
 
 async def _settle(
     api: "_Api", stream: str, wanted: Callable[..., StreamSettings], *, create: bool, until: float
-) -> None:
-    """Make a stream as wanted, or say why it cannot be."""
+) -> StreamSettings:
+    """Make a stream as wanted, and return what it is then; or say why it cannot be."""
     pauses = _Pauses(until)
     while True:
         config = await api.stream(stream, until)
         current = StreamSettings.from_api(config) if config else None
         changes = plan(current, wanted(like=current))
-        if not changes:
-            return
+        if current is not None and not changes:
+            return current
         match changes[0]:
             case Refuse() as refused:
                 raise TopologyMismatch(str(refused))
             case Create() if not create:
                 raise TopologyMismatch(f"stream {stream} does not exist")
-            case Update() if not create:
-                return
+            case Update() if current is not None and not create:
+                return current
             case Create(settings):
                 answer = await api.ask(f"STREAM.CREATE.{stream}", settings.to_api(), until)
                 if _code(answer) != _NAME_IN_USE:  # else someone else was quicker
@@ -156,9 +158,10 @@ async def _settle(
 class JetStreamLog:
     """One shard's log on a server; implements `Log`. Made by `connect`."""
 
-    def __init__(self, link: Link, domain: str, shard: int) -> None:
+    def __init__(self, link: Link, domain: str, shard: int, *, replicas: int = 1) -> None:
         self.domain = domain
         self.shard = shard
+        self.singly_max = SINGLY_MAX if replicas == 1 else 1
         self.stream = stream_name(domain, shard)
         self._root = f"{domain}.{shard}."
         self._link = link

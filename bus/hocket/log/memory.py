@@ -23,7 +23,7 @@ from hocket.errors import (
     Unavailable,
 )
 from hocket.log import wire
-from hocket.log.base import APPEND_MESSAGES_MAX, Expect, Message, Seq, Write
+from hocket.log.base import APPEND_MESSAGES_MAX, SINGLY_MAX, Expect, Message, Seq, Write
 from hocket.log.matching import matching
 
 PAYLOAD_BYTES_MAX = 1 << 20
@@ -306,6 +306,7 @@ class MemoryLog:
         self.faults = faults
         self.domain = server.domain
         self.shard = server.shard
+        self.singly_max = SINGLY_MAX
         self.killed = False
 
     def kill(self) -> None:
