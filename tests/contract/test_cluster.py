@@ -5,6 +5,7 @@ import itertools
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
 from tests.contract.worlds import ROOM, scanned, until
 
 from hocket.errors import Conflict, ConsumerLost, OutcomeUnknown, Unavailable
@@ -122,6 +123,31 @@ async def test_a_consumer_reads_on_after_the_leaders_death(tmp_path: Path, domai
         assert read == stored
 
 
+async def test_while_a_leader_stands_still_nobody_waits_for_an_answer_that_cannot_come(
+    tmp_path: Path, domain: str
+) -> None:
+    async with (
+        Cluster(tmp_path) as cluster,
+        connect(cluster.url, domain=domain, replicas=3, max_bytes=ROOM, timeout_s=30) as [any_log],
+        AsyncExitStack() as clients,
+    ):
+        leader = cluster.node(await any_log.leader() or "")
+        other = next(node for node in cluster.nodes if node is not leader)
+        [log] = await clients.enter_async_context(connect(other.url, domain=domain))
+        await log.append([Write(f"{domain}.0.a.0", b"")])
+
+        leader.pause()
+        try:
+            async with asyncio.timeout(30):
+                with pytest.raises(OutcomeUnknown, match="another server leads"):
+                    await log.append([Write(f"{domain}.0.a.1", b"")], timeout_s=60)
+            await _takes_one(log, "first", patiently=True)  # whoever leads the cluster may be elected a little later
+            for i in range(6):
+                await _takes_one(log, f"reader-{i}")
+        finally:
+            leader.resume()
+
+
 async def test_a_scan_on_any_server_sees_what_was_acknowledged_before(tmp_path: Path, domain: str) -> None:
     async with (
         Cluster(tmp_path) as cluster,
@@ -134,6 +160,18 @@ async def test_a_scan_on_any_server_sees_what_was_acknowledged_before(tmp_path: 
             last = await log.append([Write(f"{domain}.0.a.{i}.{j}", b"") for j in range(5)])
             for other in others:
                 assert [m.seq for m in await scanned(other, [f"{domain}.0.a.{i}.*"])] == list(range(last - 4, last + 1))
+
+
+async def _takes_one(log: JetStreamLog, name: str, *, patiently: bool = False) -> None:
+    """Read with a consumer that any of the servers may have to make."""
+    while True:
+        try:
+            async with log.consume(name, [f"{log.domain}.0.a.*"], start=1) as consumption:
+                assert await consumption.take(1)
+            return
+        except Unavailable:
+            if not patiently:
+                raise
 
 
 async def _read(log: JetStreamLog, pattern: str, read: list[int]) -> None:

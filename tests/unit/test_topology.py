@@ -151,6 +151,7 @@ def test_a_durable_consumer_acknowledges_up_to_a_floor() -> None:
         "deliver_policy": "by_start_sequence",
         "opt_start_seq": 1,
         "mem_storage": True,
+        "num_replicas": 1,
         "ack_policy": "all",
         "ack_wait": 365 * 86_400 * 10**9,
         "max_ack_pending": 20_000,

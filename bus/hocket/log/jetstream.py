@@ -1,11 +1,10 @@
 """The real log: a shard's stream on NATS JetStream, appended to in atomic batches, read through pulls.
 
-The connection is `jetstream_link.py`'s business, deliveries are `pull.py`'s, bytes and error codes are
-`wire.py`'s, configurations are `topology.py`'s. What is left here is the order in which they are used.
+The connection is `jetstream_link.py`'s business, requests are `api.py`'s, deliveries are `pull.py`'s, bytes and error
+codes are `wire.py`'s, configurations are `topology.py`'s. What is left here is the order in which they are used.
 """
 
 import asyncio
-import random
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -18,7 +17,6 @@ import orjson
 from hocket.beside import beside
 from hocket.errors import (
     ConsumerLost,
-    OutcomeUnknown,
     PermissionDenied,
     ServerTooOld,
     TopologyMismatch,
@@ -27,6 +25,7 @@ from hocket.errors import (
 )
 from hocket.ids import fresh
 from hocket.log import wire
+from hocket.log.api import ATTEMPT_FIRST_S, ATTEMPT_S, PAUSE_FIRST_S, PAUSE_LONGEST_S, Api, Pauses, code_of
 from hocket.log.base import SINGLY_MAX, Message, Seq, Write
 from hocket.log.connection import Received
 from hocket.log.jetstream_link import Link
@@ -43,20 +42,13 @@ from hocket.log.topology import (
     stream_name,
     stream_settings,
 )
-from hocket.log.untaken import Doubts
+from hocket.log.untaken import Doubts, Standing
 
 SERVER_VERSION_MIN = (2, 15, 1)
 """Older servers have bugs in atomic batches that break the append protocol."""
 
 READ_S = 5.0
 """The deadline of a read, and of making a consumer."""
-
-ATTEMPT_S = 1.5
-"""The longest wait for one answer to what can be asked again: a leader may have died with the question."""
-
-PAUSE_FIRST_S = 0.005
-PAUSE_LONGEST_S = 0.25
-"""The pauses before what was definitely not done is tried again; each is up to twice as long, at random."""
 
 SCAN_MESSAGES = 256
 SCAN_LOSSES_MAX = 8
@@ -67,7 +59,7 @@ AT_ONCE_BYTES = 8 << 20
 """The most that a scan takes as one answer; the server gives no more than 1024 messages."""
 
 AT_ONCE_TRIES = 3
-"""How often a replica may be behind before a consumer is made instead."""
+"""How often a replica may be behind, or stand still, before a consumer is made instead."""
 
 LISTENER_MESSAGES_MAX = 1024
 """A slow listener keeps this many messages and loses the oldest."""
@@ -77,7 +69,6 @@ _CONSUMER_NAME = re.compile(r"[A-Za-z0-9_=-]+")
 _CONSUMER_NOT_FOUND = 10014
 _MESSAGE_NOT_FOUND = 10037
 _NAME_IN_USE = 10058
-_STREAM_NOT_FOUND = 10059
 _CONSUMER_EXISTS = 10148
 
 
@@ -108,7 +99,7 @@ async def connect(
     until = asyncio.get_running_loop().time() + timeout_s
     async with Link(url, name=name, inbox_prefix=inbox_prefix) as link:
         await require_version(link, until)
-        api = _Api(link)
+        api = Api(link)
         if shards is None:
             config = await api.stream(stream_name(domain, 0), until)
             shards = (StreamSettings.from_api(config).shards if config else 0) or 1
@@ -129,10 +120,10 @@ async def require_version(link: Link, until: float) -> None:
 
 
 async def _settle(
-    api: "_Api", stream: str, wanted: Callable[..., StreamSettings], *, create: bool, until: float
+    api: Api, stream: str, wanted: Callable[..., StreamSettings], *, create: bool, until: float
 ) -> StreamSettings:
     """Make a stream as wanted, and return what it is then; or say why it cannot be."""
-    pauses = _Pauses(until)
+    pauses = Pauses(until)
     while True:
         config = await api.stream(stream, until)
         current = StreamSettings.from_api(config) if config else None
@@ -148,7 +139,7 @@ async def _settle(
                 return current
             case Create(settings):
                 answer = await api.ask(f"STREAM.CREATE.{stream}", settings.to_api(), until)
-                if _code(answer) != _NAME_IN_USE:  # else someone else was quicker
+                if code_of(answer) != _NAME_IN_USE:  # else someone else was quicker
                     wire.required(answer)
             case Update(settings):
                 wire.required(await api.ask(f"STREAM.UPDATE.{stream}", overlaid(config or {}, settings), until))
@@ -165,14 +156,14 @@ class JetStreamLog:
         self.stream = stream_name(domain, shard)
         self._root = f"{domain}.{shard}."
         self._link = link
-        self._api = _Api(link)
+        self._api = Api(link)
 
     async def append(self, writes: Sequence[Write], *, timeout_s: float = 5.0) -> Seq:
         """See `Log.append`. Raises UsageError for what no log could take."""
         wire.check(writes, self._root)
         until = asyncio.get_running_loop().time() + timeout_s
-        pauses = _Pauses(until)
-        doubts = Doubts(writes, self._link, self._replicas, self.last)
+        pauses = Pauses(until)
+        doubts = Doubts(writes, self._link, self._standing, self.last)
         while True:
             found: wire.Verdict
             try:
@@ -206,8 +197,11 @@ class JetStreamLog:
         """The name of the server that leads this shard's stream; None on a single server or while none does."""
         return ((await self._info()).get("cluster") or {}).get("leader") or None
 
-    async def _replicas(self) -> int:
-        return int((await self._info())["config"].get("num_replicas", 1))
+    async def _standing(self) -> Standing:
+        info = await self._info()
+        since = (info.get("cluster") or {}).get("leader_since")
+        led_s = (wire.nanoseconds(info["ts"]) - wire.nanoseconds(since)) / 1e9 if since else None
+        return Standing(int(info["config"].get("num_replicas", 1)), led_s)
 
     async def _info(self) -> Mapping[str, Any]:
         return wire.required(await self._api.ask(f"STREAM.INFO.{self.stream}", None, _deadline()))
@@ -274,7 +268,7 @@ class JetStreamLog:
         if not filters or not _CONSUMER_NAME.fullmatch(name):
             raise UsageError(f"a consumer needs filters and a plain name, not {name!r} with {list(filters)}")
         settings = ConsumerSettings(name, tuple(filters), start)
-        pauses = _Pauses(_deadline())
+        pauses = Pauses(_deadline())
         while not await self._make(settings):
             await pauses.next(f"others make the consumer {name} at the same time")
         async with self._reading(settings) as deliveries, beside(self._guard(settings, deliveries)):
@@ -283,8 +277,12 @@ class JetStreamLog:
 
     async def handed_out(self, name: str) -> Seq | None:
         """See `Log.handed_out`."""
-        answer = await self._api.ask(f"CONSUMER.INFO.{self.stream}.{name}", None, _deadline())
-        if _code(answer) == _CONSUMER_NOT_FOUND:
+        until = asyncio.get_running_loop().time() + ATTEMPT_FIRST_S
+        try:
+            answer = await self._api.ask(f"CONSUMER.INFO.{self.stream}.{name}", None, until)
+        except Unavailable:  # one of several servers has kept it, and nobody else knows
+            return None
+        if code_of(answer) == _CONSUMER_NOT_FOUND:
             return None
         return Seq(wire.required(answer)["delivered"]["stream_seq"])
 
@@ -317,12 +315,14 @@ class JetStreamLog:
     async def _at_once(self, filters: Sequence[str]) -> list[Message] | None:
         """All that is stored under the filters, if one answer can hold it: a tenth of what a consumer costs.
 
-        Any replica answers. One that has not come as far as the leader is asked again, and not believed.
+        Any replica answers, unless it stands still: then it is asked again, and it may be another. One that has not
+        come as far as the leader is asked again, and not believed. That there is nothing is believed only where there
+        is one replica, since who says so does not say how far it has come.
         """
         until = _deadline()
         question = orjson.dumps({"multi_last": list(filters), "batch": AT_ONCE_MESSAGES, "max_bytes": AT_ONCE_BYTES})
         subject = f"$JS.API.DIRECT.GET.{self.stream}"
-        least: Seq | None = None
+        info: Mapping[str, Any] = {}
         for _ in range(AT_ONCE_TRIES):
             answer = _Answer()
             try:
@@ -330,30 +330,47 @@ class JetStreamLog:
                     if not channel.send(subject, question, reply=True):
                         return None
                     # Asked meanwhile: an end that is younger than the answer costs one more try, and no truth.
-                    least = await self.end() if least is None else least
+                    info = info or await self._info()
+                    if not await answer.begins(ATTEMPT_FIRST_S):
+                        continue
                     verdict = await answer.ended
             except (Unavailable, TimeoutError):
                 return None
+            if verdict.get("Status") == "404" and info["config"].get("num_replicas", 1) == 1:
+                return []
             if verdict.get("Status") != "204" or verdict.get("Nats-Num-Pending") != "0":
                 return None
-            if int(verdict.get("Nats-UpTo-Sequence", 0)) >= least:
+            if int(verdict.get("Nats-UpTo-Sequence", 0)) >= info["state"]["last_seq"]:
                 return sorted(map(wire.got_message, answer.messages), key=lambda message: message.seq)
         return None
 
     async def _make(self, settings: ConsumerSettings) -> bool:
-        """Make a consumer in place of any that has its name; False when another was made in between."""
+        """Make a consumer in place of any that has its name; False when another was made in between.
+
+        Where several servers keep the stream one of them is to make it, and says nothing if it stands still. Of a
+        consumer that is deleted and made anew it may be another one.
+        """
         until = _deadline()
         verb = f"{self.stream}.{settings.name}"
-        if settings.durable:
-            gone = await self._api.ask(f"CONSUMER.DELETE.{verb}", None, until)
-            if _code(gone) != _CONSUMER_NOT_FOUND:
-                wire.required(gone)
         body = {"stream_name": self.stream, "config": settings.to_api(), "action": "create"}
-        made = await self._api.ask(f"CONSUMER.CREATE.{verb}", body, until)
-        if _code(made) == _CONSUMER_EXISTS:
-            return False
-        wire.required(made)
-        return True
+        replaces, attempt_s = settings.durable, ATTEMPT_FIRST_S
+        while True:
+            if replaces:
+                gone = await self._api.ask(f"CONSUMER.DELETE.{verb}", None, until)
+                if code_of(gone) != _CONSUMER_NOT_FOUND:
+                    wire.required(gone)
+            within = min(until, asyncio.get_running_loop().time() + attempt_s)
+            try:
+                made = await self._api.ask(f"CONSUMER.CREATE.{verb}", body, within)
+            except Unavailable:
+                if within == until:
+                    raise
+                replaces, attempt_s = True, 2 * attempt_s
+                continue
+            if code_of(made) == _CONSUMER_EXISTS:
+                return False
+            wire.required(made)
+            return True
 
     @asynccontextmanager
     async def _reading(self, settings: ConsumerSettings, *, raw: bool = False) -> AsyncIterator[Deliveries]:
@@ -383,7 +400,7 @@ class JetStreamLog:
     async def _newest(self, subject: str, until: float) -> Message | None:
         # Not a direct get: any replica answers that, and one that lags answers with the past.
         answer = await self._api.ask(f"STREAM.MSG.GET.{self.stream}", {"last_by_subj": subject}, until)
-        if _code(answer) == _MESSAGE_NOT_FOUND:
+        if code_of(answer) == _MESSAGE_NOT_FOUND:
             return None
         return wire.stored_message(wire.required(answer)["message"])
 
@@ -392,73 +409,30 @@ def _deadline() -> float:
     return asyncio.get_running_loop().time() + READ_S
 
 
-def _code(answer: Mapping[str, Any]) -> int:
-    """The error code of an answer; 0: none."""
-    return int((answer.get("error") or {}).get("err_code", 0))
-
-
-class _Api:
-    """JetStream's own requests, in raw JSON."""
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
-
-    async def ask(self, verb: str, body: Mapping[str, Any] | None, until: float) -> dict[str, Any]:
-        """Ask until there is an answer; used for what may be asked twice. Raises Unavailable at the deadline."""
-        frame = wire.Frame(f"$JS.API.{verb}", orjson.dumps(body) if body is not None else b"")
-        pauses = _Pauses(until)
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                answer = wire.read(await self._link.ask([frame], min(until, loop.time() + ATTEMPT_S)))
-            except (Unavailable, OutcomeUnknown) as error:
-                await pauses.next(str(error))
-                continue
-            match wire.refusal(answer["error"]) if "error" in answer else None:
-                case wire.Again(reason) | wire.Refused(Unavailable(args=(reason,))):
-                    await pauses.next(str(reason))
-                case _:
-                    return answer
-
-    async def stream(self, name: str, until: float) -> dict[str, Any] | None:
-        """A stream's configuration; None when there is no such stream."""
-        answer = await self.ask(f"STREAM.INFO.{name}", None, until)
-        if _code(answer) == _STREAM_NOT_FOUND:
-            return None
-        config: dict[str, Any] = wire.required(answer)["config"]
-        return config
-
-
-class _Pauses:
-    """Longer and longer pauses, up to a deadline."""
-
-    def __init__(self, until: float) -> None:
-        self._until = until
-        self._pause_s = PAUSE_FIRST_S
-
-    async def next(self, reason: str) -> None:
-        """Wait a little. Raises Unavailable with the reason when the deadline would pass meanwhile."""
-        pause_s = self._pause_s * (1 + random.random())
-        if asyncio.get_running_loop().time() + pause_s >= self._until:
-            raise Unavailable(reason)
-        await asyncio.sleep(pause_s)
-        self._pause_s = min(2 * self._pause_s, PAUSE_LONGEST_S)
-
-
 class _Answer:
     """Takes what one question is answered with: messages, and a last one that says that these were all."""
 
     def __init__(self) -> None:
         self.messages: list[Received] = []
         self.ended: asyncio.Future[Mapping[str, str]] = asyncio.get_running_loop().create_future()
+        self._begun = asyncio.Event()
+
+    async def begins(self, within_s: float) -> bool:
+        """Wait for the first of it; return whether it came in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._begun.wait()
+        return self._begun.is_set()
 
     def receive(self, message: Received) -> None:
+        self._begun.set()
         if not wire.says_more(message.head):
             self.messages.append(message)
         elif not self.ended.done():
             self.ended.set_result(message.headers)
 
     def lose(self, reason: str) -> None:
+        self._begun.set()
         if not self.ended.done():
             self.ended.set_exception(Unavailable(reason))
 

@@ -47,8 +47,8 @@ _PASSWORD = re.compile(r"//[^@/]*@")
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"', re.IGNORECASE)
 
 
-Doubt = Callable[[], Awaitable[LogError | None]]
-"""Finds out why no answer comes, if anybody can."""
+Doubt = Callable[[float], Awaitable[LogError | None]]
+"""Finds out why no answer has come for so many seconds, if anybody can."""
 
 
 class Reader(Protocol):
@@ -180,8 +180,8 @@ class Link:
     async def ask(self, frames: Sequence[Frame], until: float, *, doubt: Doubt | None = None) -> bytes:
         """Send messages next to each other and wait for the answer to the last one.
 
-        `until` is a time of the running loop. `doubt` is asked once when the answer takes long; what it gives is
-        raised. Raises AppendTooLarge and PermissionDenied, Unavailable when
+        `until` is a time of the running loop. `doubt` is asked again and again while the answer takes long; what it
+        gives is raised. Raises AppendTooLarge and PermissionDenied, Unavailable when
         nothing was sent or nobody is there to take it, and OutcomeUnknown when no answer comes.
         """
         session = await self._up(until)
@@ -195,13 +195,13 @@ class Link:
                 session.connection.send(part)
                 await self._read(session, until)
             session.connection.send(rest, asked.inbox)
-            soon_s = min(DOUBT_S, until - asyncio.get_running_loop().time())
-            if doubt is not None and not (await asyncio.wait({asked.answer}, timeout=soon_s))[0]:
-                found = await doubt()
-                if found is not None:
-                    asked.fail(found)
+            sent_s = asyncio.get_running_loop().time()
             try:
                 async with asyncio.timeout_at(until):
+                    while doubt is not None and not (await asyncio.wait({asked.answer}, timeout=DOUBT_S))[0]:
+                        found = await doubt(asyncio.get_running_loop().time() - sent_s)
+                        if found is not None:
+                            asked.fail(found)
                     message = await asked.answer
             except TimeoutError:
                 raise OutcomeUnknown(f"no answer in time for {frames[-1].subject}") from None
@@ -244,6 +244,7 @@ class Link:
                 await self._serve(session)
             finally:  # cancelled: the log is closed
                 await _close(session.connection)
+            self._servers.append(self._servers.pop(0))  # one that stands still would be waited for once more
 
     async def _serve(self, session: _Session) -> None:
         """Wait until the connection is over, and give readers the time meanwhile."""

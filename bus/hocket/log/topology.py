@@ -166,8 +166,10 @@ class ConsumerSettings:
             "filter_subjects": list(self.filters),
             "deliver_policy": "by_start_sequence",
             "opt_start_seq": max(1, self.start),
-            # In memory, so that making one waits for no disk: whatever it knows is hardly more than a hint.
+            # In memory, so that making one waits for no disk: whatever it knows is hardly more than a hint. And with
+            # one replica, so that it waits for no election either: a reader that loses it makes another where it was.
             "mem_storage": True,
+            "num_replicas": 1,
         }
         if self.durable:
             return body | {
@@ -176,12 +178,7 @@ class ConsumerSettings:
                 "ack_wait": _nanoseconds(self.ack_wait),
                 "max_ack_pending": self.ack_pending_max,
             }
-        # One replica: it is cheap, and a reader that loses it starts another where it was.
-        return body | {
-            "ack_policy": "none",
-            "inactive_threshold": _nanoseconds(self.idle),
-            "num_replicas": 1,
-        }
+        return body | {"ack_policy": "none", "inactive_threshold": _nanoseconds(self.idle)}
 
 
 def _nanoseconds(span: timedelta) -> int:

@@ -1,14 +1,18 @@
-"""Why a server that answers does not take an append: a write to its disk has failed.
+"""Why an append is not answered: a write to the server's disk has failed, or another server leads the stream by now.
 
 On one replica nats-server says nothing about that to whoever appends. When a single message finds no room it is dropped
 without an answer; from then on the stream refuses all writes, as silently, until the server is restarted, though there
 may be room again. A batch finds no room in one of two places: where the server gathers it, then it is called incomplete
 and nothing of it is stored; or in the middle of the stream, then there is no answer either, readers see the first half,
 and the server completes it at its next start.
+
+On several replicas whoever led the stream may have died or stand still. What was sent to it is not answered any more
+once another leads, which may have it or not: there is no use in waiting for longer.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
 from hocket.errors import LogError, OutcomeUnknown, StorageFull, Unavailable
 from hocket.log.base import Message, Write
@@ -30,6 +34,14 @@ FULL = (
 _NEVER = Frame("", b"", b"NATS/1.0\r\nNats-Expected-Last-Sequence: 18446744073709551615\r\n\r\n")
 
 
+class Standing(NamedTuple):
+    """How a stream stands."""
+
+    replicas: int
+    led_s: float | None
+    """For how long the server that leads it has done so, in seconds; None: it does not say."""
+
+
 class Doubts:
     """What one append has seen of a server that does not take it."""
 
@@ -37,24 +49,28 @@ class Doubts:
         self,
         writes: Sequence[Write],
         link: Link,
-        replicas: Callable[[], Awaitable[int]],
+        standing: Callable[[], Awaitable[Standing]],
         newest: Callable[[str], Awaitable[Message | None]],
     ) -> None:
         self._writes = writes
         self._link = link
-        self._replicas = replicas
+        self._standing = standing
         self._newest = newest
         self._untaken = 0
         self._incomplete = 0
         self._since_s = 0.0
 
-    async def unanswered(self) -> LogError | None:
-        """What it means that no answer has come yet; None: nobody knows, wait on.
+    async def unanswered(self, waited_s: float) -> LogError | None:
+        """What it means that no answer has come for so many seconds; None: nobody knows, wait on.
 
         Unavailable: surely not stored, so it may be sent again. StorageFull: not stored, for the second time.
+        OutcomeUnknown: no answer will come.
         """
         write = self._writes[-1]
-        if not await self._passed(write.subject):
+        standing = await self._stands()
+        if standing is not None and standing.led_s is not None and standing.led_s < waited_s:
+            return OutcomeUnknown(f"another server leads the stream since {write.subject} was sent")
+        if standing is None or standing.replicas > 1 or not await self._passed(write.subject):
             return None
         try:
             stored = await self._newest(write.subject)
@@ -72,8 +88,10 @@ class Doubts:
         now_s = asyncio.get_running_loop().time()
         self._since_s = self._since_s or now_s
         self._incomplete += 1
-        if self._incomplete >= INCOMPLETE_TIMES and now_s - self._since_s >= INCOMPLETE_S and await self._alone():
-            raise StorageFull(FULL)
+        if self._incomplete >= INCOMPLETE_TIMES and now_s - self._since_s >= INCOMPLETE_S:
+            standing = await self._stands()
+            if standing is not None and standing.replicas == 1:
+                raise StorageFull(FULL)
 
     async def _passed(self, subject: str) -> bool:
         """Whether the stream has been through what we sent before, without an answer to it.
@@ -86,14 +104,18 @@ class Doubts:
             await self._link.ask([_NEVER._replace(subject=subject)], until)
         except LogError:
             return False
-        return await self._alone()
+        return True
 
-    async def _alone(self) -> bool:
-        """On several replicas an append waits for the others, and what follows it may be answered first."""
+    async def _stands(self) -> Standing | None:
+        """How the stream stands; None: nobody says so in time.
+
+        On several replicas an append waits for the others, and what follows it may be answered first.
+        """
         try:
-            return await self._replicas() == 1
-        except LogError:
-            return False
+            async with asyncio.timeout(PROBE_S):
+                return await self._standing()
+        except (LogError, TimeoutError):
+            return None
 
 
-__all__ = ["FULL", "Doubts"]
+__all__ = ["FULL", "Doubts", "Standing"]
