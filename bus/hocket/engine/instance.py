@@ -148,7 +148,7 @@ class Instance:
         """One tenure: claim, recover, then handle events until drained or until a doubt."""
         name = self.agent.name
         found = await owner.take_over(
-            self._log, self._names, name, self._process, own=self._token, claimed=self._recover
+            self._log, self._names, name, self._process, own=self._token, meanwhile=self._recover
         )
         self._token = found.token
         mark = found.mark or await self._first_mark(found.token)
@@ -158,7 +158,6 @@ class Instance:
             tenure.followed = self._others.followed
         cancels = Cancels(self._process.clock, heeds=self.agent.heeds_cancels)
         holds = Holds(name, heeds=self.agent.heeds_cancels)
-        await self._requests.read(found.token)
         for cancel in self._requests.cancels:
             cancels.know(cancel)
         for word in self._requests.words:
@@ -201,9 +200,13 @@ class Instance:
         self._note("released", token=found.token)
         await self._tell()
 
-    def _recover(self, token: Seq) -> None:
-        """Be heard from the claim on: a standby would take what is silent for dead, however long recovery takes."""
+    async def _recover(self, token: Seq) -> None:
+        """Read what people have asked.
+
+        And be heard from the claim on: a standby would take what is silent for dead, however long recovery takes.
+        """
         self.role, self._claim = owner.RECOVERING, token
+        await self._requests.read(token)
 
     async def _first_mark(self, token: Seq) -> Mark:
         """Begin the cursor of an agent that is new to the log: at its start, or with what comes from now on."""

@@ -4,10 +4,10 @@ Safety comes from the claim's sequence alone, the fencing token; heartbeats only
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -121,13 +121,13 @@ async def take_over(
     process: Process,
     *,
     own: int = 0,
-    claimed: Callable[[Seq], None] = lambda token: None,
+    meanwhile: Callable[[Seq], Coroutine[Any, Any, None]] | None = None,
 ) -> Found:
     """Claim, then read everything that the owners before have left. This is the only way to start.
 
     From the claim on every older owner is fenced, so what the scan finds up to the claim is all there is. `own`: the
-    token of this process's last tenure, if it had one. `claimed` is called with the new one before anything is read.
-    Raises Conflict when somebody else claimed first.
+    token of this process's last tenure, if it had one. `meanwhile` is called with the new one and runs beside the
+    reading. Raises Conflict when somebody else claimed first; what goes wrong after that comes in a group.
     """
     subject = names.owner(agent)
     before = await log.last(subject)
@@ -137,34 +137,53 @@ async def take_over(
     asked_s = process.clock.own_s()
     token = await log.append([Write(subject, claim.to_json(), Expect(subject, before.seq if before else 0))])
     answered_s = process.clock.own_s()
-    claimed(token)
+    unclean = claim.doubt is None and before is not None and before.seq != own
     process.reach("after claim")
-    mark: Mark | None = None
-    dues: list[Due] = []
-    async with aclosing(log.scan([subject, names.cursor(agent), names.dues(agent)])) as messages:
-        async for message in messages:
-            if message.seq >= token:
-                if message.seq == token:  # before anything is decided by the clock
-                    process.clock.hear(message.time_ns / 1e9, asked_s=asked_s, answered_s=answered_s)
-                break
-            if message.subject == names.cursor(agent):
-                mark = Mark.from_json(message.data)
-            elif message.subject.startswith(f"{names.root}.due."):
-                dues += [Due.from_json(message.data)] if message.data else []
-    # By themselves: with one filter a server goes through its blocks, with several it may search each for each message.
-    async with aclosing(log.scan([names.runs(agent)])) as messages:
-        heads = [message async for message in messages if message.data and message.seq < token]
+    async with asyncio.TaskGroup() as tasks:
+        if meanwhile is not None:
+            tasks.create_task(meanwhile(token))
+        begun = tasks.create_task(_begun(log, names, agent, token))
+        reading = tasks.create_task(_heads(log, names, agent, token))
+        handed_out = tasks.create_task(log.handed_out(agent)) if unclean else None
+    mark, dues, claimed_s = begun.result()
+    if claimed_s is not None:  # before anything is decided by the clock
+        process.clock.hear(claimed_s, asked_s=asked_s, answered_s=answered_s)
+    heads = reading.result()
     over: set[str] = set()
     if heads and (mark is None or mark.runs != len(heads)):
         over = await ended(log, names, subject, [message.subject for message in heads])
     runs = [(m.subject, Head.from_json(m.data).lean) for m in heads if m.subject not in over]
     process.reach("after scan")
-    in_hand: Seq | None = None
-    if claim.doubt is None and before is not None and before.seq != own:
-        known = await log.handed_out(agent)
-        in_hand = token if known is None else min(known, token)
+    known = handed_out.result() if handed_out else None
+    in_hand = None if handed_out is None else token if known is None else min(known, token)
     doubt = token if claim.doubt is None else claim.doubt
     return Found(token, doubt, mark, in_hand, runs, sorted(over), dues)
+
+
+async def _begun(log: Log, names: Names, agent: str, token: Seq) -> tuple[Mark | None, list[Due], float | None]:
+    """How far an agent has come, what is next due of its schedules, and the server's time of the claim."""
+    mark: Mark | None = None
+    dues: list[Due] = []
+    claimed_s: float | None = None
+    async with aclosing(log.scan([names.owner(agent), names.cursor(agent), names.dues(agent)])) as messages:
+        async for message in messages:
+            if message.seq >= token:
+                claimed_s = message.time_ns / 1e9 if message.seq == token else None
+                break
+            if message.subject == names.cursor(agent):
+                mark = Mark.from_json(message.data)
+            elif message.subject.startswith(f"{names.root}.due."):
+                dues += [Due.from_json(message.data)] if message.data else []
+    return mark, dues, claimed_s
+
+
+async def _heads(log: Log, names: Names, agent: str, token: Seq) -> list[Message]:
+    """The heads of runs that are there, in the order of their last change.
+
+    By themselves: with one filter a server goes through its blocks, with several it may search each for each message.
+    """
+    async with aclosing(log.scan([names.runs(agent)])) as messages:
+        return [message async for message in messages if message.data and message.seq < token]
 
 
 def _doubt_after(before: Message | None) -> int | None:
