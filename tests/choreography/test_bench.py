@@ -33,7 +33,7 @@ async def test_waiting_runs_and_timers_are_measured(monkeypatch: pytest.MonkeyPa
 
     assert (measured.waiting.answers, measured.waiting.doubled) == (100, 0)
     assert [(stage.waiting, stage.came) for stage in measured.waiting.stages] == [(1, 1), (10, 9), (100, 90)]
-    assert all(stage.disk_bytes > 0 for stage in measured.waiting.stages)
+    assert measured.waiting.stages[-1].disk_bytes > 0
     assert [(timers.killed, timers.rang, timers.doubled, timers.early) for timers in measured.timers] == [
         (False, 50, 0, 0),
         (True, 50, 0, 0),

@@ -20,7 +20,7 @@ from hocket.testing import Bed, run_virtual
 from hocket_schemas.event import Catalog, Event
 
 EVENTS = Catalog()
-LIMITS = Limits(silence_s=1.0, silence_at_start_s=0.5, drain_s=1.0)
+LIMITS = Limits(heartbeat_s=0.3, silence_s=1.0, silence_at_start_s=0.5, drain_s=1.0)
 
 
 class Given(Event, type="trial.given.v1", catalog=EVENTS):
