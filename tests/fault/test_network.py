@@ -150,6 +150,20 @@ async def test_an_event_that_is_published_again_because_its_ack_was_lost_is_in_t
         assert [d.seq async for d in direct.read("kill.ordered.v1")] == [receipt.seq]
 
 
+async def test_a_client_whose_connection_is_lost_goes_on_with_the_next_server(nats_url: str, domain: str) -> None:
+    async with (
+        proxied(nats_url) as one,
+        proxied(nats_url) as other,
+        jetstream.connect(f"{one.url},{other.url}", domain=domain) as [log],
+    ):
+        for _ in range(3):
+            one.reset()
+            other.reset()
+            await log.end()
+
+    assert (one.connections, other.connections) == (2, 2)
+
+
 async def test_slow_lines_and_torn_messages_delay_and_lose_nothing(service: Path, nats_url: str, domain: str) -> None:
     async with crew(service, nats_url, domain, "one") as world:
         network = world.networks["one"]
