@@ -162,6 +162,28 @@ async def test_a_scan_on_any_server_sees_what_was_acknowledged_before(tmp_path: 
                 assert [m.seq for m in await scanned(other, [f"{domain}.0.a.{i}.*"])] == list(range(last - 4, last + 1))
 
 
+async def test_a_server_that_is_behind_is_not_believed_that_there_is_nothing(tmp_path: Path, domain: str) -> None:
+    async with (
+        Cluster(tmp_path) as cluster,
+        connect(cluster.url, domain=domain, replicas=3, max_bytes=ROOM, timeout_s=30) as [any_log],
+        AsyncExitStack() as clients,
+    ):
+        leader = cluster.node(await any_log.leader() or "")
+        behind = next(node for node in cluster.nodes if node is not leader)
+        [ahead] = await clients.enter_async_context(connect(leader.url, domain=domain))
+        [log] = await clients.enter_async_context(connect(behind.url, domain=domain))
+        for i in range(25):
+            behind.pause()
+            for j in range(40):
+                await ahead.append([Write(f"{domain}.0.b.{i}.{j}.{k}", bytes(2000)) for k in range(20)])
+            last = await ahead.append([Write(f"{domain}.0.a.{i}", b"")])
+            asked = asyncio.create_task(scanned(log, [f"{domain}.0.a.{i}"]))
+            await asyncio.sleep(0.02)  # it is asked before it can catch up
+            behind.resume()
+
+            assert [message.seq for message in await asked] == [last]
+
+
 async def _takes_one(log: JetStreamLog, name: str, *, patiently: bool = False) -> None:
     """Read with a consumer that any of the servers may have to make."""
     while True:
