@@ -388,11 +388,15 @@ def test_where_one_stood_by_suspects_wait_a_moment_for_another_to_stand_by_and_n
                 if another_comes:
                     await processes.enter_async_context(beside(bed.crew(agent).run()))
                 await asyncio.sleep(2)
+        marks = [Mark.from_json(m.data) for m in bed.server.history if m.subject == bed.names.cursor(agent.name)]
+        begun.update({tried.seq for mark in marks for tried in mark.tried})
         return [began_s[key][-1] - owned_s for key in ("suspect", "unowned", "new")]
 
+    begun = set[int]()
     suspect_s, unowned_s, new_s = run_virtual(main())
 
     assert max(unowned_s, new_s) < 0.1
+    assert len(begun) == 1, "an attempt is written down of what the process had been given, and of nothing else"
     assert suspect_s == pytest.approx(0.2 if another_comes else COMPANY_S, abs=0.1)
 
 

@@ -8,8 +8,9 @@ ended; how small is decided in `hocket.engine.line`. Whoever ends its process ea
 many attempts as its handler allows, the last of which nobody else under suspicion stood beside.
 
 Where another instance stood by, they are not begun before one does again, but for a moment only: whoever ends the
-process once more is followed at once. All others go on meanwhile, those as well that the process was never given: the
-server knows how far that was, unless it has ended itself.
+process once more is followed at once. All others go on meanwhile.
+
+What the process was never given is under no suspicion. The server knows how far that was, unless it has ended itself.
 
 A clean start, and every event that came after a claim, costs nothing of this.
 """
@@ -97,14 +98,14 @@ class Trials:
         return bool(self._tried or self._left) and (work.seq in self._tried or (self._left > 0 and self._left_by(work)))
 
     def _left_by(self, work: Work) -> bool:
-        """Whether an event, or what woke its run, was in the log before this tenure began."""
-        token, head = self._tenure.token, work.head
+        """Whether an event, or what woke its run, may have been in hand when the process before ended."""
+        head = work.head
         if head is None:
-            return work.seq < token
+            return work.seq <= self._in_hand
         if not head.waiting or work.cancel is not None:
             return True
         if work.answered is not None:
-            return work.answered < token
+            return work.answered <= self._in_hand
         return head.until_s is not None and head.until_s <= self._claimed_s
 
     @asynccontextmanager
@@ -123,8 +124,7 @@ class Trials:
         if known.ends >= most:
             yield Dead(_ended(known), known.ends)
         else:
-            suspect = known.ends > 0 or (work.answered or work.seq) <= self._in_hand
-            async with self._turn(self._place(known, most - known.ends), followed=suspect):
+            async with self._turn(self._place(known, most - known.ends)):
                 await self._begin(known, received, run)
                 yield None
         self._tried.pop(work.seq, None)
@@ -176,14 +176,13 @@ class Trials:
         await asyncio.sleep(self._courteous_until - loop.time())
 
     @asynccontextmanager
-    async def _turn(self, place: Place, *, followed: bool) -> AsyncIterator[None]:
+    async def _turn(self, place: Place) -> AsyncIterator[None]:
         """Wait for one's turn without a slot, then count among those that are tried for as long as it lasts."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         try:
             with self._aside():
-                if followed:
-                    await self._be_followed()
+                await self._be_followed()
                 if place.last or place.ends > 1:
                     await self._be_courteous()
                 self._turns[place.seq] = turn
