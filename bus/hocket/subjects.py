@@ -1,6 +1,7 @@
 """The names of everything in the log, built and read back in one place. docs/wire.md is the table."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
@@ -328,9 +329,14 @@ def address(subject: str) -> Address:
     return Address(kind, key, agent, cause, int(i), _read(event_type) if "=" in event_type else event_type)
 
 
-def handling_of(subject: str) -> tuple[str, ...]:
-    """The key, the agent and the cause in the subject of an event, or in what `Names.emitted` gives for all of them."""
-    return tuple(subject.split(".")[4:7])
+def found_by(subject: str) -> Iterator[str]:
+    """The patterns that find a subject: itself, its siblings, and for an event what `Names.emitted` gives."""
+    domain, shard, kind, *rest = subject.split(".")
+    siblings = [*rest[:-1], "*"]
+    yield subject
+    yield ".".join((domain, shard, kind, *siblings))
+    if kind == "evt":
+        yield ".".join((domain, shard, kind, "*", *siblings[1:]))
 
 
 def type_of(subject: str) -> str:

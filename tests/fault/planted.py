@@ -149,37 +149,11 @@ def _(patch: Patch) -> None:
 
 @plant("the suspect's check is left out", "I3", "counting", 4)
 def _(patch: Patch) -> None:
-    put = commit.Committer.put
+    async def unchecked(self: worker.Worker, work: Work, received: Any) -> bool:
+        work.suspect = False
+        return False
 
-    def unchecked(self: commit.Committer, transition: Any) -> None:
-        transition.unless = None
-        put(self, transition)
-
-    patch.setattr(commit.Committer, "put", unchecked)
-
-
-@plant("a suspect's successor does not wait", "I8", "counting", 80)
-def _(patch: Patch) -> None:
-    put = worker.Worker.put
-    background: set[Any] = set()
-
-    async def hasty(self: worker.Worker, transition: Any, work: Work, *, ends: bool) -> bool:
-        if not (ends and work.suspect):
-            return await put(self, transition, work, ends=ends)
-        task = asyncio.ensure_future(put(self, transition, work, ends=ends))
-        background.add(task)
-        task.add_done_callback(background.discard)
-        return True
-
-    patch.setattr(worker.Worker, "put", hasty)
-
-
-@plant("void state is kept in memory", "I8", "counting", 242)
-def _(patch: Patch) -> None:
-    def void(self: worker.Worker, work: Work) -> None:
-        self._committer.finish(self.tenure, work.message.seq)
-
-    patch.setattr(worker.Worker, "void", void)
+    patch.setattr(worker.Worker, "_is_done", unchecked)
 
 
 @plant("the cursor passes open events", "I3", "counting", 4)

@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import aclosing
-from functools import partial
 
 from hocket.beside import beside
 from hocket.engine import owner
@@ -135,26 +134,6 @@ async def test_the_fate_that_nobody_waits_for_any_more_stops_no_other_commit() -
 
     assert stored
     assert gone.cancelled()
-
-
-async def test_suspects_that_are_in_the_log_already_are_found_together_and_cost_nobody_an_append_each() -> None:
-    log, reached, fates = MemoryServer().connect(), list[str](), dict[int, bool]()
-    found = await owner.take_over(log, NAMES, "counter", Process(instance="second"))
-    tenure = Tenure("counter", NAMES, found.token, found.doubt, Cursor(Mark()))
-    committer = Committer(log, Limits(), reached.append)
-    for n in range(8):
-        await log.append([Write(answer(n), b"before")])
-    for n in range(12):
-        unless = NAMES.emitted("a.key", "counter", f"cause-{n}") if n < 11 else None
-        settled = partial(fates.__setitem__, n)
-        committer.put(Transition(tenure, None, [Write(answer(n), b"now")], unless=unless, settled=settled))
-
-    async with beside(committer.run()):
-        await committer.flush(5)
-
-    assert fates == {n: n >= 8 for n in range(12)}
-    assert reached.count("before append") == 2
-    assert [m.data async for m in log.scan([answer(7), answer(8)])] == [b"before", b"now"]
 
 
 def answer(n: int) -> str:

@@ -4,9 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
+import pytest
+
 from hocket.beside import beside
 from hocket.engine.recall import ASKED_MAX, FOUND_AIM, Recall
-from hocket.log.base import Write
+from hocket.errors import Unavailable
+from hocket.log.base import Expect, Write
 from hocket.log.memory import MemoryLog, MemoryServer
 from hocket.testing import run_virtual
 
@@ -37,7 +40,8 @@ async def stored(entries: int) -> Counting:
 def play(script: Callable[[Recall, Counting], Awaitable[None]], entries: int = 2) -> None:
     async def live() -> None:
         log = await stored(entries)
-        recall = Recall(log, "hocket.0.own.a")
+        token = await log.append([Write("hocket.0.own.a", b"claim")])
+        recall = Recall(log, Expect("hocket.0.own.a", token))
         async with beside(recall.serve()):
             await script(recall, log)
 
@@ -65,6 +69,22 @@ def test_two_who_ask_for_the_same_both_get_it() -> None:
         assert one == other != []
 
     play(script)
+
+
+def test_an_answer_that_does_not_know_the_claim_is_not_believed() -> None:
+    async def live() -> None:
+        log = await stored(1)
+        past = await log.append([Write("hocket.0.own.a", b"claim")])
+        recall = Recall(log, Expect("hocket.0.own.a", past + 1))
+        asked = asyncio.ensure_future(recall.read("hocket.0.jrn.a.k.7.*"))
+
+        with pytest.raises(Unavailable, match="before the claim"):
+            await recall.serve()
+
+        assert not asked.done()
+        asked.cancel()
+
+    run_virtual(live())
 
 
 def test_long_journals_are_read_by_fewer_at_a_time() -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol, TypeVar
@@ -18,7 +17,7 @@ from hocket.engine.runs import Head, Parked
 from hocket.engine.transition import Tenure, Transition
 from hocket.errors import BadReturn, MalformedEvent
 from hocket.ids import cause_of
-from hocket.log.base import Log, Message, Seq
+from hocket.log.base import Message, Seq
 from hocket.process import Process
 from hocket.run import CANCEL, DONE, EFFECT, UNDONE, VOID, Entry, Run
 from hocket.subjects import address
@@ -54,12 +53,8 @@ class Turns(Protocol):
         """Its life, from where it is now."""
         ...
 
-    async def put(self, transition: Transition, work: Work, *, ends: bool) -> bool:
-        """Queue what it changes; False when an earlier owner's outcome was found instead."""
-        ...
-
-    def void(self, work: Work) -> None:
-        """Count it as done by an earlier owner."""
+    async def put(self, transition: Transition, work: Work, *, ends: bool) -> None:
+        """Queue what it changes."""
         ...
 
     def finish(self, seq: Seq) -> None:
@@ -81,7 +76,6 @@ class Cancelling:
     def __init__(
         self,
         agent: Agent[Any],
-        log: Log,
         tenure: Tenure,
         cancels: Cancels,
         turns: Turns,
@@ -92,7 +86,6 @@ class Cancelling:
         parked: Parked,
     ) -> None:
         self._agent = agent
-        self._log = log
         self._tenure = tenure
         self._requests = tenure.names.begins(REQUESTED)
         self._cancels = cancels
@@ -300,9 +293,6 @@ class Cancelling:
         if not entries and work.run is None:
             await self._worker.put(Transition(self._tenure, work.seq), work, ends=True)
             return
-        if work.suspect and await self._answered(work):
-            self._worker.void(work)
-            return
         error = ""
         if entries:
             fresh = await self._worker.scratch(work.key)
@@ -315,15 +305,6 @@ class Cancelling:
             assert isinstance(outcome, Cancelled)
             error = outcome.error
         await self.end(work, error)
-
-    async def _answered(self, work: Work) -> bool:
-        """Whether an earlier owner's handling of the event came to its end: there is nothing to clean up then."""
-        assert work.received is not None
-        pattern = self._tenure.names.emitted(work.key, self._agent.name, work.received.cause)
-        async with aclosing(self._log.scan([pattern])) as messages:
-            async for _ in messages:
-                return True
-        return False
 
     async def end(self, work: Work, error: str) -> None:
         """Commit the end of a handling together with the event that tells of it."""

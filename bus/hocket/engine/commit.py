@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
-from contextlib import aclosing, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 from hocket.crashpoints import Reach
@@ -19,7 +19,6 @@ from hocket.engine.transition import Cell, Tenure, Transition
 from hocket.errors import AppendTooLarge, Conflict, Fenced, LogError, StorageFull, Unavailable
 from hocket.log.base import APPEND_MESSAGES_MAX, Expect, Log, Seq, Write
 from hocket.policy import Limits
-from hocket.subjects import handling_of
 from hocket.telemetry import ATTRIBUTE_COUNT, SPAN_COMMIT, note, span, tracing
 
 GROUP_BYTES_MAX = 4 << 20
@@ -27,9 +26,6 @@ GROUP_BYTES_MAX = 4 << 20
 
 LARGE_BYTES_PER_S = 1 << 20
 """An append gets more time by its size, for lines no faster than this."""
-
-SUSPECTS_MIN = 2
-"""So few suspects are found out one by one."""
 
 HALVED_MIN = 16
 """From so many on, those who wait for one append are told in two halves."""
@@ -210,11 +206,7 @@ class Committer:
             with span(SPAN_COMMIT, {ATTRIBUTE_COUNT: len(writes)}) if self._tracing else nullcontext():
                 last = await self._append(group, writes)
         except (Conflict, AppendTooLarge) as error:
-            rest = await self._rest_of(group) if isinstance(error, Conflict) else group
-            if len(rest.transitions) < len(group.transitions):
-                if rest.transitions:
-                    await self._commit(rest)
-            elif len(group.transitions) + flush * len(group.tenures) > 1:
+            if len(group.transitions) + flush * len(group.tenures) > 1:
                 await self._commit_singly(group)
             elif group.transitions and isinstance(error, Conflict):
                 await self._refused(group.transitions[0], error)
@@ -244,28 +236,6 @@ class Committer:
                 await asyncio.sleep(wait_s)
                 wait_s = min(longest_s, wait_s * 2)
 
-    async def _rest_of(self, group: _Group) -> _Group:
-        """What is left of a refused group without the suspects that are in the log already: one question finds them.
-
-        Without it each of them would be an append of its own, in which everybody else waits.
-        """
-        suspects = {t.unless: t for t in group.transitions if t.unless is not None}
-        if len(suspects) < SUSPECTS_MIN:
-            return group
-        known = {tenure.fence.subject for tenure in group.tenures}  # a question that nothing answers takes longer
-        try:
-            async with aclosing(self._log.scan([*known, *suspects])) as messages:
-                found = {handling_of(m.subject) async for m in messages if m.subject not in known}
-        except LogError:
-            return group
-        rest = _Group()
-        for transition in group.transitions:
-            if transition.unless is not None and handling_of(transition.unless) in found:
-                self._untold.append((transition, False))
-            else:
-                rest.take(transition)  # what went together goes without some of it
-        return rest
-
     async def _commit_singly(self, group: _Group) -> None:
         """Somebody's expectation failed: find whose, and do not let the others pay for it."""
         for transition in group.transitions:
@@ -287,12 +257,10 @@ class Committer:
             return
         if claim is None or claim.seq != tenure.token:
             tenure.end(Fenced(f"{tenure.agent}: claim {tenure.token} is over, {claim and claim.seq} came after"))
-        elif transition.unless is None and not transition.contested:
+        elif not transition.contested:
             tenure.end(error)
         else:
-            # Still the owner, so it was the suspect's own check: an earlier owner's handling is in the log.
-            # Its outcome stands and ours is void, whatever we decided this time. Or somebody else has written a
-            # contested record: what was decided by it has to be decided anew.
+            # Still the owner, so somebody else was faster: what was decided by what was read has to be decided anew.
             self._untold.append((transition, False))
 
     def _finish(self, group: _Group) -> None:
@@ -324,18 +292,12 @@ def _writes(group: _Group) -> tuple[list[Write], list[tuple[int, Cell]]]:
     states: dict[Cell, Write] = {}
     records: dict[str, Write] = {}
     for transition in group.transitions:
-        first = Expect(transition.unless, 0) if transition.unless else None
-        for event in transition.events:
-            writes.append(_expecting(event, first) if first else event)
-            first = None
-        if transition.cell is not None:
+        writes += transition.events
+        if (cell := transition.cell) is not None:
             # Several transitions of one actor in a group make one write: the newest state.
-            expect = first or Expect(transition.cell.subject, transition.cell.seq)
-            states[transition.cell] = Write(transition.cell.subject, transition.state, expect, transition.cell.kept)
-            first = None
+            states[cell] = Write(cell.subject, transition.state, Expect(cell.subject, cell.seq), cell.kept)
         for record in transition.records:
-            records[record.subject] = _expecting(record, first) if first else record
-            first = None
+            records[record.subject] = record
     cells = [(len(writes) + position, cell) for position, cell in enumerate(states)]
     writes += states.values()
     writes += records.values()
@@ -348,11 +310,7 @@ def _writes(group: _Group) -> tuple[list[Write], list[tuple[int, Cell]]]:
 
 def _fenced_single(transition: Transition) -> Write:
     (write,) = (*transition.events, *transition.records)
-    return _expecting(write, transition.tenure.fence)
-
-
-def _expecting(write: Write, expect: Expect) -> Write:
-    return write._replace(expect=expect)
+    return write._replace(expect=transition.tenure.fence)
 
 
 def _settle(transition: Transition, stored: bool) -> None:

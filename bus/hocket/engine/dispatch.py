@@ -24,7 +24,7 @@ class Work:
     seq: Seq
     key: str
     suspect: bool
-    """Whether an earlier owner may have answered it."""
+    """Whether an earlier owner may have begun it, or have answered it."""
 
     where: Address | None = None
     """What its subject says, where it is that of an event."""

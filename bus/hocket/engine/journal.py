@@ -61,9 +61,9 @@ class Journals:
 
     async def load(self, work: Work) -> list[tuple[int, Entry]]:
         """What the handling has done so far. Nobody can have begun a new event before us."""
-        if work.head is None and not work.suspect:
-            return []
         found = work.journal
+        if found is None and work.head is None:
+            return []
         if found is None:
             found = await self._recall.read(f"{self.where(work)}.*")
         return read(found)

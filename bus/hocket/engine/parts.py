@@ -43,10 +43,9 @@ class Parts:
         if part in self._noted:
             self._noted.move_to_end(part)
             return []
-        if not work.suspect:  # what becomes of a suspect may be void, and the note with it
-            self._noted[part] = None
-            if len(self._noted) > NOTED_MAX:
-                self._noted.popitem(last=False)
+        self._noted[part] = None
+        if len(self._noted) > NOTED_MAX:
+            self._noted.popitem(last=False)
         subject = self._names.part(self._agent.name, *part)
         return [Write(subject, b"{}", ttl=self._agent.limits.journal_kept)]
 

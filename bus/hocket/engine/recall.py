@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from hocket.log.base import Log, Message
+from hocket.errors import Unavailable
+from hocket.log.base import Expect, Log, Message
+from hocket.subjects import found_by
 
 ASKED_MAX = 128
 """Most who share a question."""
@@ -25,21 +27,23 @@ class _Asked:
 class Recall:
     """Single subjects and whole journals, read from the log for one tenure.
 
-    Every question is for a subject too that is `known` to be there: one that nothing answers takes a log many questions
-    more, to find out that nothing is there.
+    Every question is for the tenure's claim too. Whatever knows the claim knows all that an earlier owner has written;
+    and a question that nothing answers takes a log many questions more, to find out that nothing is there.
     """
 
-    def __init__(self, log: Log, known: str) -> None:
+    def __init__(self, log: Log, claim: Expect) -> None:
         self._log = log
-        self._known = known
+        self._claim = claim
         self._asked: deque[_Asked] = deque()
         self._work = asyncio.Event()
         self._share = ASKED_MAX
 
     async def read(self, *filters: str) -> list[Message]:
-        """What is stored under these, in log order. A filter is a subject, or one whose last token is `*`.
+        """What is stored under these, in log order. A filter is a subject, one whose last token is `*`, or what
+        `Names.emitted` gives.
 
-        Waits for as long as the tenure lasts: a log that does not answer ends it.
+        Waits for as long as the tenure lasts: a log that does not answer, or answers with what was before the claim,
+        ends it.
         """
         asked = _Asked(filters, asyncio.get_running_loop().create_future())
         self._asked.append(asked)
@@ -55,7 +59,8 @@ class Recall:
             await self._ask([self._asked.popleft() for _ in range(min(self._share, len(self._asked)))])
 
     async def _ask(self, group: Sequence[_Asked]) -> None:
-        wanted: dict[str, list[_Asked]] = {self._known: []}
+        claim, claimed = self._claim, False
+        wanted: dict[str, list[_Asked]] = {claim.subject: []}
         for asked in group:
             for pattern in asked.filters:
                 wanted.setdefault(pattern, []).append(asked)
@@ -63,10 +68,12 @@ class Recall:
         async with aclosing(self._log.scan(list(wanted))) as messages:
             async for message in messages:
                 count += 1
-                prefix = message.subject.rpartition(".")[0]
-                for pattern in (message.subject, f"{prefix}.*"):
+                claimed = claimed or (message.subject == claim.subject and message.seq >= claim.seq)
+                for pattern in found_by(message.subject):
                     for asked in wanted.get(pattern, ()):
                         asked.found.append(message)
+        if not claimed:
+            raise Unavailable(f"the log answers with what was before the claim {claim.seq}")
         for asked in group:
             if not asked.answer.done():
                 asked.answer.set_result(asked.found)

@@ -151,9 +151,9 @@ class Ticker:
 
     async def _stored(self, events: list[Write], records: list[Write]) -> bool:
         """Whether all of it was stored; False when one of the events is in the log already, and nothing was."""
-        unless = events[0].subject if events else None
+        contested = frozenset(event.subject for event in events)
         return await self._committer.fate_of(
-            Transition(self._tenure, None, events=events, records=records, unless=unless)
+            Transition(self._tenure, None, events=events, records=records, contested=contested)
         )
 
     def _record(self, due: Due) -> Write:

@@ -54,10 +54,6 @@ class States:
         """The actor's state as it is now, for an execution that must not change it."""
         return self._handling.read_state(cell.data) if cell is not None else None
 
-    def drop(self, key: str) -> None:
-        """Forget a state: the log knows better."""
-        self._cells.drop(key)
-
 
 class Cells:
     """The actor states in memory: the most recently used, and all that know more than the log."""

@@ -108,19 +108,15 @@ class Transition:
     event again after a crash in between writes what is left of them.
     """
 
-    unless: str | None = None
-    """Of a suspect: nothing may be in the log under this pattern."""
-
     contested: frozenset[str] = frozenset()
-    """Records that others write as well, each with its condition: a refusal says that somebody was faster."""
+    """What others write as well, each with its condition: a refusal says that somebody was faster."""
 
     single: bool = False
     """Whether it is one event on its cause's own key, one dead letter or one journal entry: a plain publish carries it,
     for a fraction of what a batch costs."""
 
     settled: Callable[[bool], None] | None = None
-    """Called with True when it is stored, with False when an earlier owner's outcome was found instead, or when a
-    record is contested and not any more as it was read.
+    """Called with True when it is stored, with False when it is contested and somebody was faster.
 
     Not called when the tenure ends first: then recovery decides.
     """

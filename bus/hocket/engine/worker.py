@@ -76,7 +76,7 @@ class Worker:
         self._doors = OwnDoors(doors, self._handling.unless_interrupted)
         self.live = LiveOutput(log, agent.name, tenure.token)
         self._parked = Parked(process.clock)
-        self._recall = Recall(log, tenure.fence.subject)
+        self._recall = Recall(log, tenure.fence)
         self._states = States(agent, self._handling, self._recall, lambda key: self._dispatcher.busy(key))
         caught_up = partial(committer.caught_up, tenure)
         self._answers = Answers(agent, log, self._handling, self._parked, self._recall, caught_up, cancels.ending)
@@ -85,7 +85,6 @@ class Worker:
         self._accounts = Accounts(log, tenure, committer, self._journals, self._handling, process)
         self._cancelling = Cancelling(
             agent,
-            log,
             tenure,
             cancels,
             self,
@@ -231,11 +230,9 @@ class Worker:
         if isinstance(received, Dead):
             await self._bury(work, message, received)
             return
-        if work.suspect and work.run is None:
-            letter = letter_of(self._names, self._agent.name, work.key, received.envelope)
-            if await self._recall.read(letter):  # it went without a cursor
-                self.void(work)
-                return
+        if work.suspect and await self._is_done(work, received):
+            self._void(work)
+            return
         if self._handling.budgeted:
             received = await self._accounts.joining(received, self._handling.budgeted)
         work.received = received
@@ -292,6 +289,19 @@ class Worker:
                 case _:
                     assert_never(outcome)
         await self._cancelling.clean_up(work)
+
+    async def _is_done(self, work: Work, received: Received) -> bool:
+        """Whether an earlier owner has answered a suspect, with an append that its cursor did not go with.
+
+        It is a suspect no more if not: since our claim nobody else can answer it. What was begun of it is read as well.
+        """
+        letter = letter_of(self._names, self._agent.name, work.key, received.envelope)
+        emitted = self._names.emitted(work.key, self._agent.name, received.cause)
+        journal = self._names.journal(self._agent.name, work.key, received.cause)
+        found = await self._recall.read(letter, emitted, f"{journal}.*")
+        work.journal = [message for message in found if message.subject.startswith(f"{journal}.")]
+        work.suspect = len(found) > len(work.journal)
+        return work.suspect
 
     async def _take_up(self, work: Work) -> Message | None:
         """Read a run's event and journal again. When the event has aged out of the log, the run's end says so.
@@ -364,8 +374,8 @@ class Worker:
         transition.single = (
             done.home and len(done.events) == 1 and not (transition.cell or transition.records or dismissed)
         )
-        if await self.put(transition, work, ends=True):
-            self._parked.forget(dismissed)
+        await self.put(transition, work, ends=True)
+        self._parked.forget(dismissed)
 
     async def _park(
         self, work: Work, received: Received, cell: Cell | None, done: Done | None, run: Run, suspend: Suspend
@@ -400,9 +410,9 @@ class Worker:
         name = work.run or self._names.run(self._agent.name, work.key, work.received.cause)
         transition.records.append(Write(name, head.to_json()))
         dismissed = self._dismissed(work, done, transition)
-        if await self.put(transition, work, ends=False):
-            self._parked.forget(dismissed)
-            self._cancelling.keep(name, head)
+        await self.put(transition, work, ends=False)
+        self._parked.forget(dismissed)
+        self._cancelling.keep(name, head)
 
     def _dismissed(self, work: Work, done: Done, transition: Transition) -> Sequence[str]:
         """The waiting runs that end with a transition. None of them can go on meanwhile: it is not its turn."""
@@ -429,11 +439,9 @@ class Worker:
         await self.put(transition, work, ends=True)
         await self._exhausted.take_effect(events)
 
-    async def put(self, transition: Transition, work: Work, *, ends: bool) -> bool:
-        """Queue the transition; False when an earlier owner's outcome was found instead.
-
-        Only suspects and waits stay for their fate: a suspect's state may turn out to be void, and a run must
-        not wake before its head is in the log. Everything else goes on at once.
+    async def put(self, transition: Transition, work: Work, *, ends: bool) -> None:
+        """Queue the transition. Only a run that waits stays for its fate: it must not wake before its head is in the
+        log. Everything else goes on at once.
         """
         self._dispatcher.running.pop(work, None)
         if work.received is not None:
@@ -447,13 +455,9 @@ class Worker:
         if not (transition.events or transition.records or transition.ahead or cell):
             self._committer.finish(self.tenure, work.seq)
             self._room.set()
-            return True
-        fate: asyncio.Future[bool] | None = None
-        if work.suspect and work.received is not None:
-            transition.unless = self._names.emitted(work.key, self._agent.name, work.received.cause)
-        if transition.unless or not ends:
-            fate = asyncio.get_running_loop().create_future()
-        transition.single = transition.single and fate is None and work.run is None
+            return
+        fate = None if ends else asyncio.get_running_loop().create_future()
+        transition.single = transition.single and ends and work.run is None
         if cell is not None:
             cell.pending += 1
 
@@ -467,15 +471,12 @@ class Worker:
         transition.settled = settled
         for lot in transition.lots():
             self._committer.put(lot)
-        if fate is None or await fate:
-            return True
-        self.void(work)
-        return False
+        if fate is not None:
+            await fate
 
-    def void(self, work: Work) -> None:
-        """An earlier owner's handling of this event is in the log: count it as done, and forget ours."""
+    def _void(self, work: Work) -> None:
+        """An earlier owner's handling of this event is in the log: count it as done."""
         self._note("done before", seq=work.seq)
-        self._states.drop(work.key)
         if work.run is None:
             self._committer.finish(self.tenure, work.seq)
             self._room.set()

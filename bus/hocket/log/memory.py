@@ -80,9 +80,6 @@ class MemoryServer:
         """Every message ever stored, also those that were overwritten: what an outside observer saw."""
 
         self._newest: dict[str, Message] = {}
-        self._caused: dict[str, int] = {}
-        """The newest sequence of all that one handling emitted on its key: what suspects are checked by."""
-
         self._seqs: list[int] = []
         self._at: dict[int, Message] = {}
         self._end = 0
@@ -187,10 +184,6 @@ class MemoryServer:
         if "*" not in subject and ">" not in subject:
             message = self._newest.get(subject)
             return message.seq if message else 0
-        if _caused(subject) == subject:
-            seq = self._caused.get(subject, 0)
-            if not seq or seq in self._at:
-                return seq
         matches = matching((subject,))
         return max((message.seq for known, message in self._newest.items() if matches(known)), default=0)
 
@@ -210,8 +203,6 @@ class MemoryServer:
         self._at[self._end] = message
         self._bytes += _size(message)
         self.history.append(message)
-        if ".evt." in write.subject:
-            self._caused[_caused(write.subject)] = self._end
         if write.ttl is None:
             self._lasting[write.subject] = message
         else:
@@ -455,12 +446,6 @@ class _MemoryConsumption:
 
     async def ack(self, floor: Seq) -> None:
         """See `Consumption.ack`. The twin keeps no lag, so there is nothing to do."""
-
-
-def _caused(subject: str) -> str:
-    """The subject of an event, as of all that the same handling emitted on its key."""
-    head, _, rest = subject.partition(".evt.")
-    return f"{head}.evt.*.{rest.partition('.')[2].rpartition('.')[0]}.*"
 
 
 def _size(message: Message) -> int:
