@@ -6,6 +6,8 @@ may be room again. A batch finds no room in one of two places: where the server 
 and nothing of it is stored; or in the middle of the stream, then there is no answer either, readers see the first half,
 and the server completes it at its next start.
 
+Or it is the answer that got lost on its way.
+
 On several replicas whoever led the stream may have died or stand still. What was sent to it is not answered any more
 once another leads, which may have it or not: there is no use in waiting for longer.
 """
@@ -76,8 +78,8 @@ class Doubts:
             stored = await self._newest(write.subject)
         except LogError:
             return None
-        if stored is not None and stored.data == write.data:
-            return None  # it is in the log; what got lost is the answer
+        if stored is not None and stored.data == write.data:  # now, or as it was said before
+            return OutcomeUnknown(f"the answer for {write.subject} was lost")
         if len(self._writes) > 1:
             return OutcomeUnknown(f"no answer for {write.subject}: {FULL}")
         self._untaken += 1
