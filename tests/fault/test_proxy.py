@@ -143,7 +143,7 @@ async def test_one_ack_is_swallowed_and_the_next_is_not(batch: bool, net: Net) -
     strike = net.proxy.swallow_ack(batch=batch)
     await net.log.append([net.write(0)] if batch else net.batch(0))
 
-    with pytest.raises(OutcomeUnknown, match="the answer .* was lost"):  # long before there is no time left
+    with pytest.raises(OutcomeUnknown, match=r"the answer .* was lost"):  # long before there is no time left
         await net.log.append(net.batch(10) if batch else [net.write(10)], timeout_s=60)
 
     await net.log.append(net.batch(20) if batch else [net.write(20)])

@@ -10,12 +10,13 @@ import pytest
 
 from hocket import Agent, Context, Limits, Retry
 from hocket.beside import beside, pass_on_cancellation
-from hocket.clock import LoopClock
+from hocket.clock import LoopClock, ServerClock
 from hocket.engine.cursor import Mark, Tried
 from hocket.engine.trial import COMPANY_S, Trials
 from hocket.errors import ConsumerLost
 from hocket.host.crew import Crew
 from hocket.log.memory import MemoryLog, MemoryServer
+from hocket.process import Process
 from hocket.testing import Bed, run_virtual
 from hocket_schemas.event import Catalog, Event
 
@@ -398,6 +399,38 @@ def test_where_one_stood_by_suspects_wait_a_moment_for_another_to_stand_by_and_n
     assert max(unowned_s, new_s) < 0.1
     assert len(begun) == 1, "an attempt is written down of what the process had been given, and of nothing else"
     assert suspect_s == pytest.approx(0.2 if another_comes else COMPANY_S, abs=0.1)
+
+
+def test_a_process_that_has_to_stop_says_to_its_end_which_event_it_was_trying_again() -> None:
+    agent, began, told = Agent("stopped", limits=LIMITS), asyncio.Event(), list[str | None]()
+
+    @agent.on(Given)
+    async def take(event: Given) -> None:
+        began.set()
+        await asyncio.sleep(1000)
+
+    async def main() -> str:
+        async with Bed(server=MemoryServer(clock=LoopClock())) as bed:
+            bed.agents = (agent,)
+            receipt = await bed.publish(Given(n=0), key="k")
+            for stops in (False, False, True):
+                log = bed.server.connect()
+                process = Process(clock=ServerClock(bed.server.clock), trying=told.append)
+                crew = Crew([agent], [log], process=process, replay={agent.name: True})
+                life = asyncio.create_task(crew.run())
+                began.clear()
+                await began.wait()
+                if stops:
+                    crew.drain()
+                    await life
+                else:
+                    log.kill()
+                    life.cancel()
+            return receipt.id
+
+    event_id = run_virtual(main())
+
+    assert told[-1] == event_id
 
 
 def test_slow_ones_are_not_given_up_for_standing_beside_a_slow_one_that_ends_its_process() -> None:

@@ -177,26 +177,26 @@ class Trials:
 
     @asynccontextmanager
     async def _turn(self, place: Place) -> AsyncIterator[None]:
-        """Wait for one's turn without a slot, then count among those that are tried for as long as it lasts."""
+        """Wait for one's turn without a slot, then count among those that are tried until one has come to one's end.
+
+        Who is cut off has not: the process ends with it, or the tenure.
+        """
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
+        with self._aside():
+            await self._be_followed()
+            if place.last or place.ends > 1:
+                await self._be_courteous()
+            self._turns[place.seq] = turn
+            self._line.join(place)
+            self._call()
+            await turn
+        late = loop.call_later(self._slow_s, self._be_late, place.seq)
         try:
-            with self._aside():
-                await self._be_followed()
-                if place.last or place.ends > 1:
-                    await self._be_courteous()
-                self._turns[place.seq] = turn
-                self._line.join(place)
-                self._call()
-                await turn
-            late = loop.call_later(self._slow_s, self._be_late, place.seq)
-            try:
-                yield
-            finally:
-                late.cancel()
+            yield
         finally:
-            if turn.done() and not turn.cancelled():
-                self._leave(place.seq)
+            late.cancel()
+        self._leave(place.seq)
 
     def _be_late(self, seq: int) -> None:
         self._line.late(seq)
