@@ -147,7 +147,8 @@ def test_recall_is_a_fold_of_the_log_after_thousands_of_facts_and_as_of_any_mome
                 await teach(n, Lesson(facts=lessons(rng, 80)))
                 if n == 12:
                     await Memory(path).position(bed.bus)  # of a process that ends here
-            assert index.Index(path, 1).position > (0,)
+            with closing(index.Index(path, 1)) as opened:
+                assert opened.position > (0,)
             await bed.quiet()
             learned = await kept.position(bed.bus)
             stated = fold(bed)

@@ -66,6 +66,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_ended)
         return future
 
+    async def shutdown_default_executor(self, *timeout: float | None) -> None:
+        """Wait for the threads to end, for as long as the loop's own: so long the time stands still too."""
+        self._jumping.threads += 1
+        try:
+            await super().shutdown_default_executor(*timeout)
+        finally:
+            self._jumping.threads -= 1
+
     def _thread_ended(self, future: "asyncio.Future[Any]") -> None:
         self._jumping.threads -= 1
 
