@@ -246,9 +246,9 @@ class Flow:
                 return
 
     async def _give(self, piece: bytes) -> None:
-        """Write, as slowly as it has to be."""
+        """Write, as slowly as it has to be, for as long as somebody listens."""
         at = 0
-        while at < len(piece):
+        while at < len(piece) and not self._writer.transport.is_closing():
             rate = min(self._road.rates, default=0)
             part = piece[at : at + max(1, rate // PIECES_A_SECOND)] if rate else piece[at:]
             self._writer.write(part)
