@@ -27,7 +27,7 @@ class Process:
     """What else the process says of itself in each heartbeat."""
 
     trying: Callable[[str | None], None] = lambda event_id: None
-    """Told which event is tried again that may end the process, the first of several, and None when there is none."""
+    """Told which event is tried that may have ended a process before, the first of several; None: there is none."""
 
     spent: Callable[[], bool] = lambda: False
     """Whether the process has to go for what its handlers did to it. Then what they could not finish before it went

@@ -142,3 +142,22 @@ async def test_events_that_end_their_process_are_given_up_and_the_service_lives(
     assert sorted(told) == sorted([*KINDS, *[""] * 100])
     assert len(still) == len(KINDS), "what was mended did not die again"
     assert not [change for change in changes if isinstance(change, Failed)], "no fault of the service"
+
+
+async def test_a_service_outlives_one_poisonous_event_after_another(tmp_path: Path, nats_url: str, domain: str) -> None:
+    folder, changes = written(tmp_path / "victim", VICTIM, MANIFEST), []
+    async with (
+        Nursery() as nursery,
+        Fleet(
+            [folder], url=nats_url, domain=domain, nursery=nursery, tell=changes.append, output=tmp_path / "out"
+        ) as fleet,
+        connect(nats_url, domain=domain) as bus,
+    ):
+        await fleet.ready(30)
+        for n in range(5):  # as many as it may be started again
+            await give(bus, "exits", f"key-{n}", f"bad-{n}")
+            await dead(bus, n + 1)
+        await give(bus, "", "key-0", "good")
+        await taken(bus, set(), 1)
+
+    assert not [change for change in changes if isinstance(change, Failed)], "no fault of the service"

@@ -89,7 +89,7 @@ class Trials:
 
         self._courteous_until: float | None = None
         self._trying: dict[int, str] = {}
-        """The ids of those that are tried again, the first that was begun before the others."""
+        """The ids of those that are tried, the first that was begun before the others."""
 
         process.trying(None)
 
@@ -144,13 +144,14 @@ class Trials:
 
     async def _begin(self, known: Tried, received: Received, run: Run) -> None:
         """Begin another attempt."""
+        event_id = received.envelope.id
         if known.ends:
-            ended, event_id = _ended(known), received.envelope.id
+            ended = _ended(known)
             take_note(run, rfc3339(self._process.clock.now_s()), told(ended))
             beside = self._line.at_work - 1
             note(logging.WARNING, "tried again", agent=self._tenure.agent, id=event_id, ends=known.ends, beside=beside)
-            self._trying[known.seq] = event_id
-            self._tell()
+        self._trying[known.seq] = event_id
+        self._tell()
         await self._write(known._replace(begun=True))
 
     def _tell(self) -> None:
