@@ -27,11 +27,10 @@ def openssl(folder: Path, *arguments: str) -> None:
 def authority(tmp_path: Path) -> Path:
     """The certificate of who vouches for the server, beside the server's own."""
     new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl(
-        tmp_path, "req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=a test's authority"
-    )
+    of_authority = ("-subj", "/CN=a test's authority", "-addext", "keyUsage=critical,keyCertSign")
+    openssl(tmp_path, "req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", *of_authority)
     openssl(tmp_path, "req", *new_key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost")
-    (tmp_path / "names").write_text("subjectAltName=IP:127.0.0.1")
+    (tmp_path / "names").write_text("subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n")
     by = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names")
     openssl(tmp_path, "x509", "-req", "-in", "server.csr", *by, "-out", "server.pem")
     return tmp_path / "ca.pem"
