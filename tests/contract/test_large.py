@@ -76,6 +76,7 @@ async def slow_line(url: str, bytes_per_s: int) -> AsyncIterator[str]:
             target.write(data)
             await target.drain()
             await asyncio.sleep(len(data) / bytes_per_s if slowly else 0)
+        target.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         to_reader, to_writer = await asyncio.open_connection(host, int(port))
